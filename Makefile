@@ -1,0 +1,45 @@
+# What a person types; .ci/run calls the same. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir
+# Compiled dependencies live outside the checkout, so that a clean one does not compile the engine again.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export WEIR_CACHE := $(CACHE)
+
+# Room for the heap in the first memory: a handler that has to grow its memory pays some 7 µs an event (README, Benchmarks).
+ROOMY := -C link-arg=-zstack-size=98304 -C link-arg=--initial-memory=262144
+
+.PHONY: help run test build handlers wasm-target tools bench clean-run
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+run: build handlers ## Serve the sample weir.toml, publish the sample events and show their mails; Ctrl-C stops
+	@.ci/sample
+
+test: wasm-target tools ## Install what the tests need and run them all
+	cargo test --locked --workspace
+
+build: ## Build the server: bin/weir
+	cargo build --locked --release -p weir-runtime --bin weir
+	@mkdir -p bin && ln -sfn "$(CARGO_TARGET_DIR)/release/weir" bin/weir
+
+handlers: wasm-target ## Build the shipped handlers to handlers/*.wasm
+	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p email-notifier
+	@.ci/place "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/email_notifier.wasm" handlers/email-notifier.wasm
+
+wasm-target: ## Get the Rust target for handlers
+	@.ci/wasm-target
+
+tools: ## Get the mail server that the tests send to
+	@tests/servers/get-smtp.sh
+
+bench: build wasm-target ## Measure this machine: engine, sandbox, whole path; then the pieces
+	env $$(.ci/wasm-env) RUSTFLAGS="$(ROOMY)" cargo build --locked --profile guest --target wasm32-wasip2 -p bench-handler
+	bin/weir bench
+	bin/weir bench --component "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/bench_handler.wasm"
+	cargo bench --locked -p weir-runtime
+
+clean-run: ## Remove what `make run` leaves
+	rm -rf .weir data outbox

@@ -1,0 +1,11 @@
+//! The other side of the imports: the server when compiled to wasm, else the one that tests set up. Nothing here is public.
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod native;
+#[cfg(target_family = "wasm")]
+pub(crate) mod wasm;
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use native::{config_get, log, send};
+#[cfg(target_family = "wasm")]
+pub(crate) use wasm::{config_get, log, send};

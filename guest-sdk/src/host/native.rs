@@ -1,0 +1,113 @@
+//! What stands in for the server while a handler runs in `cargo test`: one host a thread, set up by [`crate::testing`].
+//!
+//! It refuses what the server refuses about a message's shape. Grants are the server's alone: they are not checked here.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::email::{Error, Message};
+use crate::log::Level;
+use crate::testing::Log;
+
+thread_local! {
+    static HOST: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+/// What the handler that runs on this thread can reach, and what it did.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) mail_error: Option<Error>,
+    pub(crate) mails: Vec<Message>,
+    pub(crate) logs: Vec<Log>,
+    /// Messages sent to the same recipients in this call: the identity of those without a key (events.wit).
+    pub(crate) unkeyed: BTreeMap<String, u32>,
+    /// Identity of the event, and Message-IDs by it and the message's own identity; kept between runs.
+    pub(crate) event: String,
+    pub(crate) sent: BTreeMap<(String, String), String>,
+}
+
+/// Runs `call` with this host, and gives the host back with what was done; also takes it away if `call` panics.
+pub(crate) fn with<T>(state: State, call: impl FnOnce() -> T) -> (T, State) {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            HOST.with_borrow_mut(|host| *host = None);
+        }
+    }
+    HOST.with_borrow_mut(|host| *host = Some(state));
+    let _reset = Reset;
+    let answer = call();
+    let state = HOST.with_borrow_mut(Option::take).unwrap_or_default();
+    (answer, state)
+}
+
+pub(crate) fn config_get(key: &str) -> Option<String> {
+    HOST.with_borrow(|host| host.as_ref().and_then(|state| state.config.get(key).cloned()))
+}
+
+pub(crate) fn log(level: Level, context: &str, message: &str) {
+    HOST.with_borrow_mut(|host| {
+        if let Some(state) = host {
+            state.logs.push(Log { level, context: context.to_owned(), message: message.to_owned() });
+        }
+    });
+}
+
+pub(crate) fn send(message: Message) -> Result<String, Error> {
+    HOST.with_borrow_mut(|host| match host {
+        Some(state) => state.send(message),
+        None => Err(Error::Denied("no mail outside of `weir_sdk::testing::Host::run`".to_owned())),
+    })
+}
+
+impl State {
+    fn send(&mut self, message: Message) -> Result<String, Error> {
+        let identity = (self.event.clone(), self.identity(&message));
+        if let Some(first) = self.sent.get(&identity) {
+            return Ok(first.clone());
+        }
+        if let Some(error) = &self.mail_error {
+            return Err(error.clone());
+        }
+        check(&message)?;
+        let id = format!("<{}@weir.test>", self.sent.len() + 1);
+        self.sent.insert(identity, id.clone());
+        self.mails.push(message);
+        Ok(id)
+    }
+
+    fn identity(&mut self, message: &Message) -> String {
+        if let Some(key) = &message.key {
+            return format!("key {key}");
+        }
+        let recipients = format!("to {:?} cc {:?} bcc {:?}", message.to, message.cc, message.bcc);
+        let before = self.unkeyed.entry(recipients.clone()).or_default();
+        *before += 1;
+        format!("{recipients} {before}")
+    }
+}
+
+fn check(message: &Message) -> Result<(), Error> {
+    let invalid = |text: String| Err(Error::Invalid(text));
+    let breaks = |text: &str| text.contains(['\r', '\n']);
+    let lists = [("to", &message.to), ("cc", &message.cc), ("bcc", &message.bcc), ("reply-to", &message.reply_to)];
+    for (field, addresses) in lists {
+        if let Some(wrong) = addresses.iter().find(|address| breaks(address) || !address.contains('@')) {
+            return invalid(format!("`{field}`: `{}` is not an address", wrong.escape_debug()));
+        }
+    }
+    if message.to.is_empty() && message.cc.is_empty() && message.bcc.is_empty() {
+        return invalid("no recipient (expected one in `to`, `cc` or `bcc`)".to_owned());
+    }
+    if message.text.is_none() && message.html.is_none() {
+        return invalid("neither `text` nor `html` is given".to_owned());
+    }
+    if breaks(&message.subject) || message.sender_name.as_deref().is_some_and(breaks) {
+        return invalid("`subject` or `sender-name` has a line break".to_owned());
+    }
+    match message.headers.iter().find(|(name, value)| breaks(name) || breaks(value)) {
+        Some((name, _)) => invalid(format!("header `{}` has a line break", name.escape_debug())),
+        None => Ok(()),
+    }
+}

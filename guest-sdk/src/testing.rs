@@ -1,0 +1,158 @@
+//! Runs a handler's function in `cargo test`, without a server and without wasm: mail and logs are captured.
+//!
+//! ```
+//! use weir_sdk::{prelude::*, testing};
+//!
+//! fn remind(event: Event<String>, delivery: Delivery) -> Result {
+//!     log::info!("attempt {}", delivery.attempt);
+//!     let name = config::get("sender-name").unwrap_or_else(|| "QA".to_owned());
+//!     email::to(event.data).sender_name(name).subject("Reminder").text("It is time.").send()?;
+//!     Ok(())
+//! }
+//!
+//! let mut host = testing::Host::new().config("sender-name", "Support");
+//! let run = host.run(remind, testing::event("reminder.due", "ann@example.com"));
+//! assert_eq!(run.result, Ok(()));
+//! assert_eq!(run.mails[0].sender_name.as_deref(), Some("Support"));
+//! assert_eq!(run.logs[0].message, "attempt 1");
+//!
+//! // The same event once more, as after a crash: the mail is known to have been sent.
+//! assert!(host.run(remind, testing::event("reminder.due", "ann@example.com")).mails.is_empty());
+//!
+//! // The relay is away: `?` made that a retry.
+//! let mut host = testing::Host::new().mail_error(email::Error::Unavailable("connection refused".into()));
+//! let run = host.run(remind, testing::event("reminder.due", "ann@example.com"));
+//! assert_eq!(run.result, Err(retry("connection refused")));
+//! ```
+//!
+//! What it leaves out: limits, time and grants are the server's. A message's shape is checked as the server does.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::email::{Error, Message};
+use crate::log::Level;
+use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result};
+
+/// What a handler did with one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Run {
+    /// What it answered.
+    pub result: Result,
+    /// What it sent, but what an earlier run of the same event had sent already.
+    pub mails: Vec<Message>,
+    /// What it logged.
+    pub logs: Vec<Log>,
+}
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// How much it matters.
+    pub level: Level,
+    /// The module that wrote it.
+    pub context: String,
+    /// The text.
+    pub message: String,
+}
+
+/// An event with this type and data as JSON. Its id is `test-1`: change it (and whatever else) on the value.
+///
+/// # Panics
+/// When the data can't be JSON.
+#[must_use]
+#[track_caller]
+#[expect(clippy::expect_used, reason = "a test's data that can't be JSON is a mistake in the test")]
+pub fn event(kind: &str, data: impl Serialize) -> Event<Bytes> {
+    let data = serde_json::to_vec(&data).expect("data that can be JSON");
+    Event { id: "test-1".to_owned(), source: "/test".to_owned(), kind: kind.to_owned(), data: Bytes(data), ..Event::default() }
+}
+
+/// The delivery of a first attempt.
+#[must_use]
+pub fn delivery() -> Delivery {
+    Delivery {
+        handler: "test".to_owned(),
+        queue: "events".to_owned(),
+        order_key: None,
+        attempt: 1,
+        attempts_left: 7,
+        first_seen: UNIX_EPOCH,
+        time_left: Duration::from_secs(30),
+        idempotency_key: "test".to_owned(),
+        wants_reply: false,
+    }
+}
+
+/// What the handler can reach. Mails sent are remembered from run to run, so that a second run of an event is a second attempt.
+#[derive(Debug, Default)]
+pub struct Host {
+    config: BTreeMap<String, String>,
+    mail_error: Option<Error>,
+    delivery: Option<Delivery>,
+    sent: BTreeMap<(String, String), String>,
+}
+
+impl Host {
+    /// A host with no configuration, whose mail goes through.
+    #[must_use]
+    pub fn new() -> Self {
+        Host::default()
+    }
+
+    /// Sets a key of `[handler.NAME.config]`.
+    #[must_use]
+    pub fn config(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.config.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Makes every mail fail.
+    #[must_use]
+    pub fn mail_error(mut self, error: Error) -> Self {
+        self.mail_error = Some(error);
+        self
+    }
+
+    /// Lets mail through again.
+    pub fn mail_works(&mut self) {
+        self.mail_error = None;
+    }
+
+    /// Says how the events come; default: [`delivery`].
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    /// Calls the handler's function with this event.
+    pub fn run<A>(&mut self, handler: impl Handler<A>, event: Event<Bytes>) -> Run {
+        let delivery = self.delivery.clone().unwrap_or_else(delivery);
+        let identity = format!("{} {}", event.source, event.id);
+        self.call(identity, self.mail_error.clone(), || handler.call(event, delivery))
+    }
+
+    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail is refused meanwhile.
+    pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
+        let refused = Error::Denied("no mail during a self-test".to_owned());
+        self.call("self-test".to_owned(), Some(refused), || function().into_result())
+    }
+
+    fn call(&mut self, event: String, mail_error: Option<Error>, function: impl FnOnce() -> Result) -> Run {
+        let state = crate::host::native::State {
+            config: self.config.clone(),
+            mail_error,
+            event,
+            sent: std::mem::take(&mut self.sent),
+            ..Default::default()
+        };
+        let (result, state) = crate::host::native::with(state, function);
+        self.sent = state.sent;
+        Run { result, mails: state.mails, logs: state.logs }
+    }
+}

@@ -1,0 +1,256 @@
+//! Wiring: a configuration becomes a running server, and a running server stops in order. The only module that knows all parts.
+
+pub mod data;
+mod status;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use self::data::{DataError, DataFolder};
+use crate::admin::{self, Backend};
+use crate::config::{Config, QueueConfig};
+use crate::dispatcher::Subscription;
+use crate::handler::{Handler, LoadProblem, Loader, watch};
+use crate::mail::Relays;
+use crate::queue::{self, Queue, QueueError};
+use crate::sandbox::Sandbox;
+use crate::store::{Store, StoreError};
+
+/// How long HTTP still takes events after SIGTERM, so that load balancers see `/readyz` first (delivery.md §12).
+const LAME_DUCK: Duration = Duration::from_secs(2);
+
+/// How long HTTP may take to end what it began once the queues are closed.
+const HTTP_END: Duration = Duration::from_secs(2);
+
+/// How long a mail that is half sent may take to be finished: nobody knows else whether it went.
+const MAIL_END: Duration = Duration::from_secs(10);
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Components or texts that can't be used: the configuration's fault.
+    #[error("{}", .0.iter().map(|(name, problem)| format!("handler `{name}`: {problem}")).collect::<Vec<_>>().join("\n"))]
+    Handlers(Vec<(String, LoadProblem)>),
+    /// More handlers than components may be mapped.
+    #[error("{handlers} handlers are more than [server] loaded allows ({loaded}): raise it, or split them over several servers")]
+    TooMany {
+        /// In the configuration.
+        handlers: usize,
+        /// The bound.
+        loaded: u32,
+    },
+    /// Each handler has an instance of its own, and a new version needs one to be tried in.
+    #[error("[server] instances is {instances}, too few for {handlers} handlers (expected more than one each)")]
+    TooFew {
+        /// In the configuration.
+        handlers: usize,
+        /// The bound, or what `vm.max_map_count` leaves of it.
+        instances: usize,
+    },
+    /// The data folder.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A queue.
+    #[error("queue `{name}`: {error}")]
+    Queue {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: QueueError,
+    },
+    /// The address.
+    #[error("can't listen on {address}: {error} (change [server] listen; port 0 takes any free one)")]
+    Listen {
+        /// As written.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// What asked the server to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Ctrl-C: a person waits.
+    Interrupt,
+    /// SIGTERM: a supervisor, perhaps with a load balancer in front.
+    Terminate,
+}
+
+/// Queues that are open, by name.
+type Queues = BTreeMap<String, (Arc<dyn Queue>, QueueConfig)>;
+
+/// A server that is ready to run.
+pub struct App {
+    config: Config,
+    queues: Queues,
+    handlers: Vec<Arc<Handler>>,
+    subscriptions: Vec<Arc<Subscription>>,
+    loader: Arc<Loader>,
+    store: Arc<Store>,
+    listener: TcpListener,
+    address: SocketAddr,
+    draining: Arc<AtomicBool>,
+    // Last, so that the folder is given up after everything in it is closed.
+    data: DataFolder,
+}
+
+impl App {
+    /// Loads handlers, opens queues, makes subscriptions and listens, in this order: nothing outside is touched before all that the
+    /// configuration names has been found good. Handlers run on `guests`.
+    ///
+    /// # Errors
+    /// Why it can't start.
+    pub async fn start(config: Config, guests: &Handle) -> Result<Self, StartError> {
+        if config.handlers.len() > config.server.loaded as usize {
+            return Err(StartError::TooMany { handlers: config.handlers.len(), loaded: config.server.loaded });
+        }
+        let data = DataFolder::own(&config.server.data)?;
+        let name = data.name(config.server.name.as_deref())?;
+        tracing::info!(%name, group = %config.server.group, data = %config.server.data.display(), "starting");
+        let store = Store::open(&config.server.data)?;
+        let sandbox = Sandbox::new(&config.ceilings, config.server.instances, Some(&config.server.data));
+        let instances = sandbox.instances() as usize;
+        if instances <= config.handlers.len() {
+            return Err(StartError::TooFew { handlers: config.handlers.len(), instances });
+        }
+        let relays = Relays::new(Arc::clone(&store), config.server.mail_kept, Handle::current());
+        let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
+        let handlers = load_handlers(&config, &loader).await?;
+        let queues = open_queues(&config).await?;
+        let subscriptions = subscribe(&config, &queues, &handlers, &store, guests).await?;
+        let listen = config.server.listen;
+        let failed = |error| StartError::Listen { address: listen, error };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        data.announce(&format!("http://{address}"))?;
+        let draining = Arc::new(AtomicBool::new(false));
+        Ok(Self { config, queues, handlers, subscriptions, loader, store, listener, address, draining, data })
+    }
+
+    /// The line that says that events are taken: printed once, stable, parsed by scripts.
+    #[must_use]
+    pub fn ready_line(&self) -> String {
+        format!("weir ready http://{} queues={} handlers={}", self.address, self.queues.len(), self.handlers.len())
+    }
+
+    /// Serves until `stop` answers, then drains. Answers how many deliveries had to be given back while they ran.
+    pub async fn run(self, stop: impl Future<Output = Stop>) -> u64 {
+        let backend =
+            status::Status::new(&self.queues, &self.config.server.group, &self.subscriptions, &self.store, &self.draining);
+        warn_of_orphans(&*backend).await;
+        let state = admin::State::new(&self.config.server, &self.queues, backend);
+        let ingress = Arc::clone(&state.ingress);
+        let (pulling, watching, http) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let mut serving = tokio::spawn(admin::serve(self.listener, state, http.clone()));
+        let loader = Arc::clone(&self.loader);
+        let watcher = tokio::spawn(watch::watch(self.handlers, self.loader, watching.clone()));
+        let grace = self.config.server.grace;
+        let reading = self.subscriptions.into_iter().map(|subscription| {
+            let pulling = pulling.clone();
+            tokio::spawn(subscription.serve(pulling, grace))
+        });
+        let reading: Vec<_> = reading.collect();
+
+        let stop = stop.await;
+        tracing::info!(grace = ?grace, "draining");
+        self.draining.store(true, Ordering::Relaxed);
+        if stop == Stop::Terminate && !self.address.ip().is_loopback() {
+            tokio::time::sleep(LAME_DUCK).await;
+        }
+        ingress.close();
+        watching.cancel();
+        pulling.cancel();
+        let mut given_back = 0;
+        for subscription in reading {
+            match subscription.await {
+                Ok(count) => given_back += count,
+                Err(error) => tracing::error!(%error, "a subscription failed"),
+            }
+        }
+        if tokio::time::timeout(MAIL_END, loader.relays.idle()).await.is_err() {
+            tracing::warn!("a mail was under way for too long: whether it went is not known");
+        }
+        for (queue, _) in self.queues.values() {
+            queue.close().await;
+        }
+        http.cancel();
+        if tokio::time::timeout(HTTP_END, &mut serving).await.is_err() {
+            serving.abort();
+        }
+        // It may be compiling, which nothing can stop: the thread ends with the process.
+        watcher.abort();
+        tracing::info!(given_back, "stopped");
+        drop(self.data);
+        given_back
+    }
+}
+
+/// Events that wait for a handler that is gone wait for ever: said at every start (delivery.md §10).
+async fn warn_of_orphans(backend: &dyn Backend) {
+    for queue in backend.queues().await {
+        for orphan in queue.subscriptions.iter().filter(|subscription| subscription.orphan) {
+            let (queue, handler, depth) = (&queue.name, &orphan.handler, orphan.depth);
+            tracing::warn!(%queue, %handler, depth, "orphaned subscription: no handler reads it, and its events are kept");
+        }
+    }
+}
+
+/// Loads every handler; all that can't be used are told at once.
+async fn load_handlers(config: &Config, loader: &Arc<Loader>) -> Result<Vec<Arc<Handler>>, StartError> {
+    let (mut handlers, mut problems) = (Vec::new(), Vec::new());
+    for (name, handler) in &config.handlers {
+        let loaded = match loader.read(handler) {
+            Ok(source) => loader.load(name, handler, source).await,
+            Err(problem) => Err(problem),
+        };
+        match loaded {
+            Ok(version) => handlers.push(Handler::new(name, handler.clone(), version)),
+            Err(problem) => problems.push((name.clone(), problem)),
+        }
+    }
+    if problems.is_empty() { Ok(handlers) } else { Err(StartError::Handlers(problems)) }
+}
+
+async fn open_queues(config: &Config) -> Result<Queues, StartError> {
+    let mut queues = Queues::new();
+    for (name, queue) in &config.queues {
+        let opened = queue::open(&queue.url, name, queue.max_size).await;
+        let opened = opened.map_err(|error| StartError::Queue { name: name.clone(), error })?;
+        queues.insert(name.clone(), (opened, queue.clone()));
+    }
+    Ok(queues)
+}
+
+/// Makes each handler's subscription of each of its queues, before the ready line (delivery.md §10).
+async fn subscribe(
+    config: &Config,
+    queues: &Queues,
+    handlers: &[Arc<Handler>],
+    store: &Arc<Store>,
+    guests: &Handle,
+) -> Result<Vec<Arc<Subscription>>, StartError> {
+    let mut subscriptions = Vec::new();
+    for handler in handlers {
+        let name = format!("{}-{}", config.server.group, handler.name);
+        for queue_name in &handler.config.queues {
+            // Configuration has checked that it is there.
+            let Some((queue, settings)) = queues.get(queue_name) else { continue };
+            let made = queue.subscribe(&name, settings.start).await;
+            made.map_err(|error| StartError::Queue { name: queue_name.clone(), error })?;
+            let of = (queue_name.as_str(), Arc::clone(queue));
+            subscriptions.push(Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(store), guests.clone()));
+        }
+    }
+    Ok(subscriptions)
+}

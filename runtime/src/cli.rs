@@ -1,0 +1,108 @@
+//! The `weir` command line: one file a command. Results go to stdout, everything else to stderr.
+
+pub mod bench;
+pub mod build;
+pub mod check;
+pub mod client;
+pub mod completions;
+pub mod dead;
+pub mod direct;
+pub mod handlers;
+pub mod inspect;
+pub mod new;
+pub mod output;
+pub mod publish;
+pub mod queues;
+pub mod serve;
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use self::output::{CliError, Global};
+
+/// Takes events off queues and gives each one to a WebAssembly handler in a sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    /// How logs are written to stderr; RUST_LOG says which.
+    #[arg(long, global = true, default_value = "text")]
+    log: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Check(check::Check),
+    Inspect(inspect::Inspect),
+    Publish(publish::Publish),
+    New(new::New),
+    Build(build::Build),
+    Dead(dead::Dead),
+    Handlers(handlers::Handlers),
+    Queues(queues::Queues),
+    Bench(bench::Bench),
+    Completions(completions::Completions),
+}
+
+/// Parses the command line, runs the command, and prints what went wrong once.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results; everything else is exit code 2.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { output::EXIT_WRONG } else { output::EXIT_DONE });
+        }
+    };
+    log(cli.log);
+    match run(&cli.command, &cli.global) {
+        Ok(code) => code,
+        Err(error) => {
+            error.print();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: &Command, global: &Global) -> Result<ExitCode, CliError> {
+    let done = match command {
+        Command::Serve(args) => return serve::run(args, global),
+        Command::Check(args) => return check::run(args, global),
+        Command::Inspect(args) => inspect::run(args, global),
+        Command::Publish(args) => publish::run(args, global),
+        Command::New(args) => new::run(args, global),
+        Command::Build(args) => build::run(args, global),
+        Command::Dead(args) => dead::run(args, global),
+        Command::Handlers(args) => handlers::run(args, global),
+        Command::Queues(args) => queues::run(args, global),
+        Command::Bench(args) => bench::run(args, global),
+        Command::Completions(args) => completions::run(args, Cli::command()),
+    };
+    done.map(|()| ExitCode::from(output::EXIT_DONE))
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => logs.with_target(false).with_ansi(output::colour(io::stderr().is_terminal())).init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+    }
+}

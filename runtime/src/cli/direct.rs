@@ -1,0 +1,112 @@
+//! Queues and the store without a server: opened by the command itself, for as long as it runs.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use super::output::CliError;
+use crate::clock;
+use crate::config::{Config, QueueConfig};
+use crate::event::Event;
+use crate::queue::url::QueueUrl;
+use crate::queue::{self, Publish, Queue, QueueError};
+use crate::store::{Store, StoreError};
+
+/// The bound on a queue that is opened by its URL alone: the default of `max-size` (surface.md §1).
+pub const MAX_SIZE: u64 = 10 << 30;
+
+/// A queue that this process has opened.
+pub struct Direct {
+    queue: Arc<dyn Queue>,
+    runtime: Runtime,
+}
+
+impl Direct {
+    /// Opens a queue.
+    ///
+    /// # Errors
+    /// When another process owns it (its error names that process), or it can't be opened.
+    pub fn open(name: &str, url: &QueueUrl, max_size: u64) -> Result<Self, CliError> {
+        if *url == QueueUrl::Memory {
+            let text = format!("queue `{name}` is `memory:`, which only its server can reach (start `weir serve`)");
+            return Err(CliError::Failed(text));
+        }
+        let runtime = runtime()?;
+        let opened = runtime.block_on(queue::open(url, name, max_size));
+        opened.map(|queue| Self { queue, runtime }).map_err(|error| failure(name, &error))
+    }
+
+    /// A queue that is open already.
+    #[cfg(test)]
+    pub(crate) fn over(queue: Arc<dyn Queue>) -> Self {
+        Self { queue, runtime: runtime().unwrap() }
+    }
+
+    /// Publishes a batch, all or none.
+    ///
+    /// # Errors
+    /// The queue's own.
+    pub fn publish(&self, events: &[Arc<Event>], delay: Option<std::time::Duration>) -> Result<(), QueueError> {
+        let due = delay.map(|delay| clock::now().after(delay));
+        let batch = events.iter().map(|event| Publish { event: event.clone(), due }).collect();
+        self.runtime.block_on(self.queue.publish(batch))
+    }
+
+    /// Asks it something.
+    pub fn ask<'q, T>(&'q self, question: impl FnOnce(&'q dyn Queue) -> crate::queue::BoxFuture<'q, T>) -> T {
+        self.runtime.block_on(question(&*self.queue))
+    }
+
+    /// The queue itself.
+    #[must_use]
+    pub fn queue(&self) -> &dyn Queue {
+        &*self.queue
+    }
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.queue.close());
+    }
+}
+
+/// How an error of a queue ends a command.
+#[must_use]
+pub fn failure(name: &str, error: &QueueError) -> CliError {
+    match error {
+        QueueError::Invalid(_) | QueueError::Unsupported(_) => CliError::Wrong(format!("queue `{name}`: {error}")),
+        _ => CliError::Failed(format!("queue `{name}`: {error}")),
+    }
+}
+
+/// A queue of the configuration, by name.
+///
+/// # Errors
+/// Names the known ones, the nearest first.
+pub fn queue_of<'c>(config: &'c Config, name: &str) -> Result<&'c QueueConfig, CliError> {
+    config.queues.get(name).ok_or_else(|| {
+        let mut known: Vec<&str> = config.queues.keys().map(String::as_str).collect();
+        known.sort_by_key(|other| strsim::damerau_levenshtein(name, other));
+        let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        CliError::Wrong(format!("queue `{name}` is not defined in `{}` (known: {known})", config.file.display()))
+    })
+}
+
+/// Reads from the store, when there is one.
+///
+/// # Errors
+/// When another process has it open (its error names that process), or it can't be read.
+pub fn store<T: Default>(config: &Config, read: impl AsyncFnOnce(Arc<Store>) -> Result<T, StoreError>) -> Result<T, CliError> {
+    if !config.server.data.exists() {
+        return Ok(T::default());
+    }
+    let failed = |error: StoreError| CliError::Failed(error.to_string());
+    let store = Store::open(&config.server.data).map_err(failed)?;
+    runtime()?.block_on(read(store)).map_err(failed)
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    built.map_err(|error| CliError::Failed(format!("threads can't be started: {error}")))
+}

@@ -1,0 +1,105 @@
+//! `weir handlers`: what each handler of a running server does.
+
+use super::client::{Found, ServerArgs};
+use super::output::{Cell, CliError, Global, Output, Tone};
+use crate::admin::status::{HandlerState, HandlerStatus, QueueNames, Usage};
+
+/// Shows the handlers of a running server: version, state, counts, and how much of their limits they use.
+#[derive(Debug, clap::Args)]
+pub struct Handlers {
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Asks and prints.
+///
+/// # Errors
+/// When no server answers.
+pub fn run(args: &Handlers, global: &Global) -> Result<(), CliError> {
+    Output::stdout(|output| run_to(args, global, output))
+}
+
+pub(super) fn run_to(args: &Handlers, global: &Global, output: &mut Output) -> Result<(), CliError> {
+    let reply = match args.server.find(global)? {
+        Found::Server(client) => client.get("/api/handlers")?,
+        Found::Nobody(why) => return Err(CliError::Failed(format!("{why}; start one with `weir serve`"))),
+    };
+    if global.json { output.json(&reply.text()?) } else { print(&reply.value::<Vec<HandlerStatus>>()?, output) }
+}
+
+fn print(handlers: &[HandlerStatus], output: &mut Output) -> Result<(), CliError> {
+    let names =
+        ["HANDLER", "QUEUE", "STATE", "VERSION", "IN FLIGHT", "PARKED", "ACKED", "DEAD", "RETURNED", "FUEL P99", "MEMORY P99"];
+    let rows: Vec<[Cell; 11]> = handlers.iter().map(row).collect();
+    output.table(names, &rows, "no handlers")?;
+    for handler in handlers {
+        if let Some(error) = &handler.error {
+            output.line(&format!("{}: {error}", handler.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn row(handler: &HandlerStatus) -> [Cell; 11] {
+    let queues = match &handler.queue {
+        QueueNames::One(name) => name.clone(),
+        QueueNames::Several(names) => names.join(", "),
+    };
+    let state = match (handler.state, &handler.paused_by) {
+        (HandlerState::Running, _) => Cell::text("running").tone(Tone::Good),
+        (HandlerState::Failed, _) => Cell::text("failed").tone(Tone::Bad),
+        (HandlerState::Paused, None) => Cell::text("paused").tone(Tone::Notable),
+        (HandlerState::Paused, Some(by)) => Cell::text(&format!("paused ({by})")).tone(Tone::Notable),
+    };
+    let digest = handler.version.as_deref().map_or("-", |version| version.strip_prefix("sha256:").unwrap_or(version));
+    [
+        Cell::text(&handler.name),
+        Cell::text(&queues),
+        state,
+        // The first twelve digits, as in logs.
+        Cell::text(&digest.chars().take(12).collect::<String>()),
+        Cell::number(Some(handler.in_flight)),
+        Cell::number(Some(handler.parked)),
+        Cell::number(Some(handler.ended.acked)),
+        Cell::number(Some(handler.ended.dead)),
+        Cell::number(Some(handler.returned)),
+        share(handler.fuel),
+        share(handler.memory),
+    ]
+}
+
+/// How much of its limit nearly every run stays within.
+fn share(usage: Usage) -> Cell {
+    let percent =
+        usage.p99.zip(usage.limit.filter(|limit| *limit > 0)).map(|(p99, limit)| p99.saturating_mul(100).div_ceil(limit));
+    let tone = if percent > Some(80) { Tone::Notable } else { Tone::Good };
+    Cell::number(percent.map(|percent| format!("{}%", percent.min(100)))).tone(tone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_stand_in_a_table() {
+        let handler = HandlerStatus {
+            name: "mailer".to_owned(),
+            queue: QueueNames::One("events".to_owned()),
+            state: HandlerState::Paused,
+            paused_by: Some("load".to_owned()),
+            version: Some("sha256:0123456789abcdef".to_owned()),
+            fuel: Usage { p50: Some(10), p99: Some(25), limit: Some(1_000) },
+            error: Some("component is no component".to_owned()),
+            ..HandlerStatus::default()
+        };
+        let mut text = Vec::new();
+        print(&[handler], &mut Output::new(&mut text, false)).unwrap();
+        let expected = "\
+HANDLER  QUEUE   STATE          VERSION       IN FLIGHT  PARKED  ACKED  DEAD  RETURNED  FUEL P99  MEMORY P99
+mailer   events  paused (load)  0123456789ab          0       0      0     0         0        3%           -
+mailer: component is no component
+";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+}

@@ -1,0 +1,142 @@
+//! `[handler.*]`. Whether its component is there and fits is the app's to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::diagnostic::Finding;
+use super::reader::Field;
+use super::section::{Section, nearest};
+use super::tree::Value;
+use super::values::{BACKOFF, Form, TEXT, backoff};
+use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, grants, limits, queues, server};
+
+const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
+const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
+const RUN: Form = Form::new("a way to run", "`\"auto\"` or `\"handler\"`");
+const ISOLATION: Form = Form::new("an isolation", "`\"fresh\"`");
+
+/// The default of `concurrency` on each core: handlers wait for relays more than they compute.
+const CONCURRENCY_PER_CORE: usize = 4;
+
+/// More tries than anybody needs; a misplaced digit is told.
+const ATTEMPTS_MAX: u32 = 1_000;
+
+/// A wait longer than this is a forgotten event.
+const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// Ways to run that come later (surface.md §1, `run`; DESIGN.md §5).
+const RUN_LATER: [&str; 4] = ["batch", "http", "command", "messaging"];
+
+pub(super) fn read(
+    root: &mut Section<'_, '_>,
+    queues: &BTreeSet<String>,
+    ceilings: &Ceilings,
+) -> BTreeMap<String, HandlerConfig> {
+    let read = root.named("handler", |_, section| handler(section, queues, ceilings));
+    read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect()
+}
+
+fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
+    section.later(&["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"]);
+    let component = match section.take("component") {
+        Some(field) => path(section, &field, &COMPONENT),
+        None => {
+            section.missing("component", &COMPONENT);
+            None
+        }
+    };
+    let queues = queues::names(section, queues);
+    let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
+    refuse_other_isolation(section);
+    refuse_other_ways_to_run(section);
+    let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
+    let retry = section.section("retry", retry);
+    let config = section.section("config", values);
+    let grants = section.section("grants", grants::read);
+    Some(HandlerConfig { component: component?, queues: queues?, concurrency, limits, limit_sources, retry, config, grants })
+}
+
+/// A path as it is written in a text, absolute.
+fn path(section: &mut Section<'_, '_>, field: &Field, form: &Form) -> Option<PathBuf> {
+    let base = section.reader.base(field);
+    section.reader.parse(field, form, |text| match server::path(text)? {
+        folder if folder.ends_with('/') || folder == "." || folder.ends_with("..") => Err("it names a folder".to_owned()),
+        file => Ok(base.join(file)),
+    })
+}
+
+fn refuse_other_isolation(section: &mut Section<'_, '_>) {
+    let Some(field) = section.take("isolation") else { return };
+    if matches!(field.node.value, Value::Table(_)) {
+        refuse_value(section, &field, "isolation", "`\"fresh\"`");
+    } else {
+        section.reader.parse(&field, &ISOLATION, |text| if text == "fresh" { Ok(()) } else { Err(String::new()) });
+    }
+}
+
+fn refuse_other_ways_to_run(section: &mut Section<'_, '_>) {
+    let Some(field) = section.take("run") else { return };
+    let run = section.reader.parse(&field, &RUN, |text| match text {
+        "auto" | "handler" => Ok(true),
+        later if RUN_LATER.contains(&later) => Ok(false),
+        other => Err(match nearest(other, ["auto", "handler"].into_iter().chain(RUN_LATER)) {
+            Some((nearest, true)) => format!("did you mean `{nearest}`?"),
+            _ => String::new(),
+        }),
+    });
+    if run == Some(false) {
+        refuse_value(section, &field, "run", "`\"auto\"` or `\"handler\"`");
+    }
+}
+
+/// Refuses a value that only a later version has.
+fn refuse_value(section: &mut Section<'_, '_>, field: &Field, name: &str, now: &str) {
+    let finding = Finding {
+        key: field.key.clone(),
+        message: format!("`{name}`: not in this version yet"),
+        expected: format!("{now}; others are not in this version yet"),
+        ..Finding::default()
+    };
+    section.reader.report(&field.node.place, finding);
+}
+
+fn retry(section: &mut Section<'_, '_>) -> RetryPolicy {
+    section.later(&["pause-after"]);
+    let default = RetryPolicy::default();
+    let (backoff_from, backoff_to) =
+        section.parsed("backoff", &BACKOFF, backoff).unwrap_or((default.backoff_from, default.backoff_to));
+    RetryPolicy {
+        attempts: section.number("attempts", 1..=ATTEMPTS_MAX).unwrap_or(default.attempts),
+        trap: section.number("trap", 1..=ATTEMPTS_MAX).unwrap_or(default.trap),
+        backoff_from,
+        backoff_to,
+        after_max: section.duration("after-max", Duration::ZERO..=WAIT_MAX).unwrap_or(default.after_max),
+        outage: section.duration("outage", Duration::ZERO..=WAIT_MAX).unwrap_or(default.outage),
+    }
+}
+
+/// `[handler.*.config]`: whatever keys the handler wants; each a text, or `{ file = … }`.
+fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)> {
+    const VALUE: Form = Form::new("a text or a file", "such as `\"QA\"` or `{ file = \"rules.toml\" }`");
+    let pattern = section.any();
+    let mut values = Vec::new();
+    for (name, field) in section.drain() {
+        let value = match &field.node.value {
+            Value::Table(_) => section.descend(field, pattern.clone(), file).map(ConfigValue::File),
+            Value::Text(_) => section.reader.parse(&field, &TEXT, |text| Ok(ConfigValue::Text(text.to_owned()))),
+            _ => section.reader.parse(&field, &VALUE, |text| Ok(ConfigValue::Text(text.to_owned()))),
+        };
+        values.extend(value.map(|value| (name, value)));
+    }
+    values
+}
+
+/// `{ file = … }`: its text is passed as it is.
+fn file(section: &mut Section<'_, '_>) -> Option<PathBuf> {
+    let Some(field) = section.take("file") else {
+        section.missing("file", &FILE);
+        return None;
+    };
+    path(section, &field, &FILE)
+}

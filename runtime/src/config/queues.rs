@@ -1,0 +1,141 @@
+//! `[queue.*]`. The URLs themselves are read by `queue/url.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use super::QueueConfig;
+use super::diagnostic::Finding;
+use super::section::Section;
+use super::values::Form;
+use crate::queue::Start;
+use crate::queue::url::QueueUrl;
+
+const URL: Form = Form::new("a queue URL of this version", "such as `disk:./data/events` or `memory:`");
+const TYPE: Form =
+    Form::new("an event type", "such as `com.example.raw`: at most 256 characters, none of them a control character");
+const START: Form = Form::new("where a new subscription begins", "`\"new\"` or `\"all\"`");
+
+/// Types are in labels of logs and in every event: nobody writes longer ones by intention.
+const TYPE_CHARS_MAX: usize = 256;
+
+/// A disk has room; a process shares its memory with the sandboxes.
+const DISK_MAX_SIZE: u64 = 10 << 30;
+const MEMORY_MAX_SIZE: u64 = 64 << 20;
+
+/// What was read of `[queue.*]`.
+pub(super) struct Queues {
+    /// Those that can be opened.
+    pub(super) configs: BTreeMap<String, QueueConfig>,
+    /// All that are named, so that a mistake in one is told once.
+    pub(super) names: BTreeSet<String>,
+}
+
+pub(super) fn read(root: &mut Section<'_, '_>) -> Queues {
+    let mut folders: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let read = root.named("queue", |name, section| queue(name, section, &mut folders));
+    let names = read.keys().cloned().collect();
+    let configs = read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect();
+    Queues { configs, names }
+}
+
+fn queue(name: &str, section: &mut Section<'_, '_>, folders: &mut BTreeMap<PathBuf, String>) -> Option<QueueConfig> {
+    section.later(&["key", "dead", "dead-keep", "dead-max", "fallback", "map"]);
+    let url = match section.take("url") {
+        Some(field) => {
+            let base = section.reader.base(&field);
+            let url = section.reader.parse(&field, &URL, |text| QueueUrl::parse(text, &base));
+            if let Some(QueueUrl::Disk(folder)) = &url
+                && let Some(other) = folders.insert(plain(folder), name.to_owned())
+            {
+                let message = format!("queues `{other}` and `{name}` have the same folder");
+                section.reader.refuse(&field, message, "a folder of its own for each queue".to_owned(), None);
+            }
+            url
+        }
+        None => {
+            section.missing("url", &URL);
+            None
+        }
+    };
+    let default_max_size = if matches!(url, Some(QueueUrl::Memory)) { MEMORY_MAX_SIZE } else { DISK_MAX_SIZE };
+    let kind = section.parsed("type", &TYPE, kind).unwrap_or_else(|| "weir.raw".to_owned());
+    let start = section.parsed("start", &START, start).unwrap_or(Start::New);
+    let ingress = section.flag("ingress").unwrap_or(true);
+    let max_size = section.size("max-size", 1..=i64::MAX.unsigned_abs()).unwrap_or(default_max_size);
+    Some(QueueConfig { url: url?, kind, start, ingress, max_size })
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.chars().count() <= TYPE_CHARS_MAX && !text.chars().any(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err(String::new()) }
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "new" => Ok(Start::New),
+        "all" => Ok(Start::All),
+        _ => Err(String::new()),
+    }
+}
+
+/// The same folder written in one way; links are not followed, the adapter's lock sees those.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// The queues that a handler reads: one name, or a list of them; each defined.
+pub(super) fn names(section: &mut Section<'_, '_>, known: &BTreeSet<String>) -> Option<Vec<String>> {
+    const QUEUE: Form = Form::new("the name of a queue", "such as `\"events\"`, or a list of them");
+    let Some(field) = section.take("queue") else {
+        section.missing("queue", &QUEUE);
+        return None;
+    };
+    let items = match &field.node.value {
+        super::tree::Value::List(_) => section.reader.list(&field, &QUEUE)?,
+        _ => vec![super::reader::Field { key: field.key.clone(), name: field.name.clone(), node: field.node.clone() }],
+    };
+    if items.is_empty() {
+        section.reader.refuse(&field, format!("`{}` is an empty list", field.key), QUEUE.expected(), None);
+        return None;
+    }
+    let mut names: Vec<String> = Vec::new();
+    for item in &items {
+        let Some(name) = section.reader.parse(item, &QUEUE, |text| Ok(text.to_owned())) else { continue };
+        if names.contains(&name) {
+            section.reader.refuse(item, format!("`{}` names a queue twice", item.key), "each queue once".to_owned(), None);
+        } else if known.contains(&name) {
+            names.push(name);
+        } else {
+            let finding = undefined(&item.key, &name, known);
+            section.reader.report(&item.node.place, finding);
+        }
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+fn undefined(key: &str, name: &str, known: &BTreeSet<String>) -> Finding {
+    // The name may have come through `${…}`: what is shown of it is what was written.
+    let nearest = super::section::nearest(name, known.iter()).filter(|(_, alike)| *alike);
+    let listed: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
+    let expected = match listed.is_empty() {
+        true => "a `[queue.NAME]` table that defines it: there is none yet".to_owned(),
+        false => format!("a queue that is defined (known: {})", listed.join(", ")),
+    };
+    Finding {
+        key: key.to_owned(),
+        message: format!("`{key}` names a queue that is not defined"),
+        expected,
+        notes: nearest.map(|(nearest, _)| format!("did you mean `{nearest}`?")).into_iter().collect(),
+        found: None,
+    }
+}

@@ -1,0 +1,129 @@
+//! What is taken, and as what.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::{ConfigValue, LimitValue, Origin, Rate, Relay, RelayTls, Secret};
+use super::{BASE, good};
+use crate::queue::Start;
+use crate::queue::url::QueueUrl;
+
+#[test]
+fn nothing_is_a_configuration_with_defaults() {
+    let config = good("");
+    assert_eq!(config.file, Path::new("/home/ann/../../etc/weir/weir.toml"));
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8077");
+    assert_eq!(config.server.data, Path::new("/home/ann/../../etc/weir/.weir"));
+    assert_eq!((config.server.token, config.server.name), (None, None));
+    assert!(config.queues.is_empty() && config.handlers.is_empty());
+}
+
+#[test]
+fn a_small_configuration_gets_defaults() {
+    let config = good(BASE);
+    let queue = &config.queues["events"];
+    assert_eq!(queue.url, QueueUrl::Disk("/home/ann/../../etc/weir/data/events".into()));
+    assert_eq!((queue.kind.as_str(), queue.start, queue.ingress, queue.max_size), ("weir.raw", Start::New, true, 10 << 30));
+    let handler = &config.handlers["notify"];
+    assert_eq!(handler.component, Path::new("/home/ann/../../etc/weir/notify.wasm"));
+    assert_eq!((handler.queues.as_slice(), handler.concurrency), (["events".to_owned()].as_slice(), 8));
+    assert_eq!(handler.limits, super::super::Limits::default());
+    assert_eq!(handler.retry, super::super::RetryPolicy::default());
+    assert!(handler.config.is_empty() && handler.grants.email.is_none());
+    assert_eq!(good("[queue.m]\nurl = 'memory:'").queues["m"].max_size, 64 << 20);
+}
+
+/// Every key of this version, none with its default.
+const EVERY_KEY: &str = r#"
+[server]
+listen = "0.0.0.0:0"
+data = "/var/lib/weir"
+store = "disk:"
+name = "node-1"
+group = "g"
+grace = "0s"
+token = "${TOKEN}"
+publish-token = "p"
+hosts = ["Weir.Example.com"]
+max-event = "64KiB"
+instances = 30000
+loaded = 1
+mail-kept = "1h"
+[queue.old]
+url = "memory:"
+type = "com.example.raw"
+start = "all"
+ingress = false
+max-size = "1MiB"
+[queue.new]
+url = "disk:/var/new"
+[handler.notify]
+component = "./h/notify.wasm"
+queue = ["old", "new"]
+concurrency = 256
+isolation = "fresh"
+run = "handler"
+limits = { fuel = 1, memory = "256MiB", tables = 2, handles = 3, deadline = "5m", output = "1KiB", requests = 4 }
+retry = { attempts = 1, trap = 3, backoff = "2s..4s", after-max = "1h", outage = "2h" }
+[handler.notify.config]
+sender-name = "QA ${HOST}"
+"any thing" = ""
+rules = { file = "rules.toml" }
+[handler.notify.grants.email]
+relay = "smtp://ann:${PASSWORD}@${HOST}:25"
+from = "QA <noreply@example.com>"
+to = ["ann@example.com", "*@example.com", "*"]
+rate = "100/m"
+"#;
+
+#[test]
+fn every_key_of_server_and_queues_is_taken() {
+    let config = good(EVERY_KEY);
+    let server = &config.server;
+    assert_eq!((server.listen.to_string().as_str(), server.data.as_path()), ("0.0.0.0:0", Path::new("/var/lib/weir")));
+    assert_eq!((server.name.as_deref(), server.group.as_str(), server.grace), (Some("node-1"), "g", Duration::ZERO));
+    assert_eq!((&server.token, &server.publish_token), (&Some(Secret("s3cr3t".into())), &Some(Secret("p".into()))));
+    assert_eq!((server.hosts.as_slice(), server.max_event), (["weir.example.com".to_owned()].as_slice(), 65_536));
+    assert_eq!((server.instances, server.loaded, server.mail_kept), (30_000, 1, Duration::from_secs(3_600)));
+    let queue = &config.queues["old"];
+    assert_eq!((&queue.url, queue.kind.as_str(), queue.start), (&QueueUrl::Memory, "com.example.raw", Start::All));
+    assert_eq!((queue.ingress, queue.max_size), (false, 1 << 20));
+}
+
+#[test]
+fn every_key_of_handlers_is_taken() {
+    let config = good(EVERY_KEY);
+    let handler = &config.handlers["notify"];
+    assert_eq!((handler.queues.as_slice(), handler.concurrency), (["old".to_owned(), "new".to_owned()].as_slice(), 256));
+    let limits = handler.limits;
+    assert_eq!((limits.fuel, limits.memory, limits.tables, limits.handles), (1, 256 << 20, 2, 3));
+    assert_eq!((limits.deadline, limits.output, limits.requests), (Duration::from_secs(300), 1_024, 4));
+    let retry = handler.retry;
+    assert_eq!((retry.attempts, retry.trap, retry.backoff_from.as_secs(), retry.backoff_to.as_secs()), (1, 3, 2, 4));
+    assert_eq!((retry.after_max.as_secs(), retry.outage.as_secs()), (3_600, 7_200));
+    let config = [
+        ("any thing".to_owned(), ConfigValue::Text(String::new())),
+        ("rules".to_owned(), ConfigValue::File("/home/ann/../../etc/weir/rules.toml".into())),
+        ("sender-name".to_owned(), ConfigValue::Text("QA relay.example".to_owned())),
+    ];
+    assert_eq!(handler.config, config);
+    let email = handler.grants.email.as_ref().unwrap();
+    let credentials = Some(("ann".to_owned(), Secret("hunter2 secret".to_owned())));
+    assert_eq!(email.relay, Relay::Smtp { host: "relay.example".to_owned(), port: 25, tls: RelayTls::StartTls, credentials });
+    assert_eq!((email.from.as_str(), email.to.len()), ("QA <noreply@example.com>", 3));
+    assert_eq!(email.rate, Some(Rate { count: 100, per: Duration::from_secs(60) }));
+}
+
+#[test]
+fn limits_know_where_they_came_from() {
+    let toml = format!("{BASE}[handler.notify.limits]\nfuel = 5\nmemory = '1MiB'");
+    let config = super::read_with(&toml, &["handler.notify.limits.memory=2MiB"]).unwrap();
+    let shown = config.handlers["notify"].shown_limits();
+    let from = |name: &str| shown.iter().find(|limit| limit.name == name).map(|limit| (limit.value, limit.from)).unwrap();
+    assert_eq!(from("fuel"), (LimitValue::Count(5), Origin::File));
+    assert_eq!(from("memory"), (LimitValue::Size(2 << 20), Origin::Override));
+    assert_eq!(from("deadline"), (LimitValue::Time(Duration::from_secs(30)), Origin::Default));
+    assert_eq!(serde_json::to_string(&from("memory").0).unwrap(), "\"2MiB\"");
+    assert_eq!(serde_json::to_string(&from("fuel").0).unwrap(), "5");
+    assert_eq!(Origin::Override.as_str(), "--set");
+}

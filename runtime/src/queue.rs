@@ -1,0 +1,277 @@
+//! Where events wait: the contract between Weir and a queue, and the URLs that open one.
+//!
+//! An adapter translates between this contract and its broker. It reports; it never retries, decides or logs a failure twice:
+//! retries, dead letters, limits and reconnecting live once, above the adapters.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod disk;
+mod ledger;
+pub mod memory;
+mod timer;
+pub mod url;
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::event::Event;
+
+/// A boxed future, so that [`Queue`] can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A place where events wait. All methods may be called concurrently.
+///
+/// A *subscription* is one handler's own reading of the queue, by name; every subscription sees every event.
+pub trait Queue: Send + Sync + 'static {
+    /// Takes a batch of events, all or none. Answers once the queue holds them as durably as [`Features::durable`] says: an answered
+    /// publish is never lost. Dropping the future before it answers leaves open whether the batch was taken.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`] and [`QueueError::TooLarge`] are the caller's to handle; all others are outside failures. After any error
+    /// none of the batch is delivered.
+    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>>;
+
+    /// Waits for at least one event and returns at most `max`, oldest first. Cancel-safe: dropping the future loses nothing.
+    ///
+    /// What is returned is leased to the caller: nobody else gets it in this subscription until it is settled, or the process that
+    /// holds it is gone. A queue without history starts a subscription that it does not know with what waits.
+    ///
+    /// # Errors
+    /// [`QueueError::Closed`] after [`Queue::close`]; others are outside failures, to be asked again after a pause.
+    fn pull<'a>(&'a self, subscription: &'a str, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Delivery>, QueueError>>;
+
+    /// Settles deliveries of one subscription; once it answers, the settlements outlive the process where the queue is durable.
+    ///
+    /// # Errors
+    /// When none of it could be recorded: the deliveries stay leased, and the call may be repeated.
+    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<(), QueueError>>;
+
+    /// What waits, for people and metrics. Cheap enough for every scrape.
+    ///
+    /// # Errors
+    /// When the broker can't be asked.
+    fn depth(&self) -> BoxFuture<'_, Result<Depth, QueueError>>;
+
+    /// What this adapter promises. The conformance suite holds it to that.
+    fn features(&self) -> Features {
+        Features::default()
+    }
+
+    /// Makes a subscription, if it is not there yet, that begins where `start` says. Queues that can't tell do nothing.
+    ///
+    /// While a queue has no subscription at all, what is published waits, and the first ones begin with it, whatever `start` says.
+    /// "The first ones" are those that are made before any event of the queue has ended: so handlers that are subscribed one after
+    /// the other at the first start see the same events, whatever runs meanwhile.
+    ///
+    /// # Errors
+    /// When it could not be recorded.
+    fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {
+        let _ = (subscription, start);
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Removes a subscription and what waits in it; its waiting pulls end with an error.
+    ///
+    /// # Errors
+    /// When it could not be recorded, or this queue has no subscriptions.
+    fn unsubscribe<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), QueueError>> {
+        let _ = subscription;
+        Box::pin(async { Err(QueueError::Unsupported("unsubscribe")) })
+    }
+
+    /// Ends waiting pulls with [`QueueError::Closed`], gives back what was not settled and releases files and connections.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// An event on its way into a queue.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// What to keep.
+    pub event: Arc<Event>,
+    /// Not delivered before this; none: at once. It arrives anew when it is due: its first-seen time is then, and a subscription
+    /// made before then gets it.
+    pub due: Option<Timestamp>,
+}
+
+/// Where a new subscription begins (surface.md §1, `start`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With what is published after it was made; the first subscriptions of a queue begin with all that waits.
+    New,
+    /// With the oldest event still there.
+    All,
+}
+
+/// The queue's own number for an event: stable over redeliveries wherever [`Features::stable_position`] says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position(pub u128);
+
+/// What went before this try. Kept with the event where its queue can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Tries {
+    /// Tries that failed and count: the attempt is this plus one.
+    pub failed: u32,
+    /// Outside failures in a row; they cost no attempt.
+    pub outside: u32,
+    /// When the first of that row was.
+    pub outside_since: Option<Timestamp>,
+}
+
+/// One event handed to us once, with its lease. Consumed by exactly one [`Settlement`].
+#[derive(Debug)]
+pub struct Delivery {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Names the delivery when it is settled.
+    pub position: Position,
+    /// What went before.
+    pub tries: Tries,
+    /// The queue's own time of the event where it keeps one, else when this process received it.
+    pub first_seen: Timestamp,
+}
+
+/// What is done with a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    /// It is done with; also once its dead letter is durable.
+    Ack,
+    /// Again, not before `due`, remembering `tries`.
+    Retry {
+        /// Not before.
+        due: Timestamp,
+        /// What went before the next try.
+        tries: Tries,
+    },
+    /// Given back as it was, to be delivered again at once: a shutdown, a pause.
+    Return,
+}
+
+/// A delivery's position and what is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// From [`Delivery::position`].
+    pub position: Position,
+    /// What is done.
+    pub settle: Settle,
+}
+
+impl Delivery {
+    /// Ends the delivery: the event for whoever needs it, the settlement for the queue.
+    #[must_use]
+    pub fn settle(self, settle: Settle) -> (Arc<Event>, Settlement) {
+        (self.event, Settlement { position: self.position, settle })
+    }
+}
+
+/// What waits in a queue. None where a broker can't tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Events that at least one subscription has not ended; delayed ones included.
+    pub events: Option<u64>,
+    /// Their bytes.
+    pub bytes: Option<u64>,
+    /// Each subscription that the queue knows, orphans included.
+    pub subscriptions: Vec<SubscriptionDepth>,
+}
+
+/// What waits in one subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscriptionDepth {
+    /// Its name: `<group>-<handler>`.
+    pub name: String,
+    /// Events not ended, those in flight and those that wait for their time included, delayed publishes too.
+    pub events: Option<u64>,
+    /// When the oldest of them was published; delayed ones count from when they are due.
+    pub oldest: Option<Timestamp>,
+    /// Events leased now.
+    pub in_flight: Option<u64>,
+}
+
+/// What an adapter promises; [`conformance`] holds it to each of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Features {
+    /// An event that runs but is never settled is delivered again once its holder is gone.
+    pub at_least_once: bool,
+    /// An answered publish survives the end of the process.
+    pub durable: bool,
+    /// Each subscription sees every event.
+    pub groups: bool,
+    /// With one reader, events come in the order in which they were published; retries aside.
+    pub ordered: bool,
+    /// [`Settle::Retry`] and [`Publish::due`] are kept by the queue, to the millisecond or later, and outlive the process if `durable`.
+    pub delay: bool,
+    /// [`Tries`] are kept with the event over redeliveries.
+    pub counts_tries: bool,
+    /// [`Position`] is the same at every delivery of an event.
+    pub stable_position: bool,
+    /// [`Queue::depth`] can tell.
+    pub depth: bool,
+    /// There is a bound on what waits, and publishers get [`QueueError::Full`] beyond it.
+    pub bounded: bool,
+}
+
+/// Why a queue could not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// No room until something is taken out: HTTP 429.
+    #[error("queue is full: {held} of {bound} bytes held{} (the bound is its `max-size`)", blocker.as_ref().map(|name| format!(", most for `{name}`")).unwrap_or_default())]
+    Full {
+        /// Bytes that wait.
+        held: u64,
+        /// The bound, `max-size`.
+        bound: u64,
+        /// The subscription that holds most of it, if one stands out (an orphan, for example).
+        blocker: Option<String>,
+    },
+    /// An event, or a batch, that is larger than this queue could ever hold: HTTP 413.
+    #[error("{size} bytes at once are more than this queue holds at all ({bound} bytes)")]
+    TooLarge {
+        /// The batch's size in bytes.
+        size: u64,
+        /// The bound in bytes.
+        bound: u64,
+    },
+    /// Away, or its disk is full or broken: HTTP 503, an outside failure.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Another process owns the folder.
+    #[error("{0}")]
+    Owned(String),
+    /// [`Queue::close`] was called.
+    #[error("queue is closed: this server is stopping")]
+    Closed,
+    /// The URL or what it names can't be used as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// This adapter does not do that.
+    #[error("this queue has no `{0}`")]
+    Unsupported(&'static str),
+}
+
+/// Opens the queue of a URL under a name, bounded in bytes. An embedded queue that was left by a crash is checked first.
+///
+/// # Errors
+/// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
+pub async fn open(url: &url::QueueUrl, name: &str, max_size_bytes: u64) -> Result<Arc<dyn Queue>, QueueError> {
+    match url {
+        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        url::QueueUrl::Disk(folder) => {
+            let (folder, name) = (folder.clone(), name.to_owned());
+            let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;
+            let queue = opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??;
+            Ok(queue)
+        }
+    }
+}
+
+/// Handlers subscribe before they pull, so that a subscription that was removed is not made again by a pull that still waits.
+fn not_subscribed(queue: &str, subscription: &str) -> QueueError {
+    QueueError::Invalid(format!(
+        "subscription `{subscription}` is not known to queue `{queue}` (removed, or never made: subscribe first)"
+    ))
+}

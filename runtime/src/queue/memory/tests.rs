@@ -1,0 +1,33 @@
+//! `memory:` through the conformance suite, and what is its own.
+
+use super::MemoryQueue;
+use crate::queue::conformance::Place;
+use crate::queue::{BoxFuture, Queue, QueueError};
+use std::sync::Arc;
+
+struct InMemory(u64);
+
+impl Place for InMemory {
+    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Queue>, QueueError>> {
+        let queue: Arc<dyn Queue> = MemoryQueue::new("test", self.0);
+        Box::pin(async move { Ok(queue) })
+    }
+}
+
+fn adapter(max_size: u64) -> Box<dyn Place> {
+    Box::new(InMemory(max_size))
+}
+
+mod conformance {
+    use super::adapter;
+
+    crate::conformance_tests!(adapter, skips: [
+        "kill_keeps_what_was_not_settled",
+        "close_gives_back",
+        "acked_never_come_back",
+        "retries_outlive_the_process",
+        "delayed_outlive_the_process",
+        "subscriptions_outlive_the_process",
+        "order_outlives_the_process",
+    ]);
+}

@@ -1,0 +1,91 @@
+//! Queue URLs: the one place that documents them all (DESIGN.md §4).
+//!
+//! ```text
+//! memory:          in this process, bounded; for tests and embedding
+//! disk:./data      embedded and durable; the default; survives kill -9
+//! ```
+//!
+//! Other schemes of the design are known by name, so that the error can say "not in this version yet".
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Schemes that the design names and this version does not open.
+const LATER: [&str; 17] = [
+    "redis",
+    "rediss",
+    "nats",
+    "tls",
+    "nsq",
+    "nsq+lookup",
+    "amqp",
+    "amqps",
+    "kafka",
+    "mqtt",
+    "mqtts",
+    "pulsar",
+    "rocketmq",
+    "sqs",
+    "kinesis",
+    "postgres",
+    "postgresql",
+];
+
+/// A parsed queue URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueUrl {
+    /// `memory:`.
+    Memory,
+    /// `disk:FOLDER`; absolute when `base` was.
+    Disk(PathBuf),
+}
+
+impl QueueUrl {
+    /// Reads a URL; a relative folder is taken from `base`.
+    ///
+    /// # Errors
+    /// Says what was found and what is known; never repeats a password.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(format!("`{text}` is no queue URL (known: `memory:`, `disk:FOLDER`)"));
+        };
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        match scheme {
+            "memory" | "disk" if !query.is_empty() => {
+                let name = query.split(['=', '&']).next().unwrap_or_default();
+                Err(format!("parameter `{name}` is not known (`{scheme}:` has none)"))
+            }
+            "memory" if path.is_empty() => Ok(Self::Memory),
+            "memory" => Err(format!("`memory:` takes nothing after the colon, found `{path}`")),
+            "disk" if path.is_empty() => Err("`disk:` needs a folder, for example `disk:./data/events`".to_owned()),
+            "disk" if path.starts_with("//") => {
+                Err("`disk:` takes a folder without `//`, for example `disk:./data/events`".to_owned())
+            }
+            "disk" if path.contains('\0') => Err("a folder's name holds no NUL character".to_owned()),
+            "disk" => Ok(Self::Disk(base.join(path.strip_prefix("./").unwrap_or(path)))),
+            later if LATER.contains(&later) => {
+                Err(format!("`{later}:` queues are not in this version yet (known: `memory:`, `disk:FOLDER`)"))
+            }
+            other => Err(format!("scheme `{other}` is not known (known: `memory:`, `disk:FOLDER`)")),
+        }
+    }
+
+    /// The adapter's name, as in `weir queues`.
+    #[must_use]
+    pub fn adapter(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk(_) => "disk",
+        }
+    }
+}
+
+/// Without credentials.
+impl fmt::Display for QueueUrl {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Disk(folder) => write!(f, "disk:{}", folder.display()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The three classes of imports (sandbox.md §1), as pure functions on names.
+
+use crate::config::Grants;
+
+/// Newest WASI 0.2 that is linked.
+const WASI_PATCH_MAX: u64 = 12;
+
+/// What an import means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Language runtimes import it by themselves; always linked; gives nothing without a grant.
+    Ambient,
+    /// Needs a grant, or the handler is refused.
+    Capability {
+        /// The grant's key in weir.toml.
+        grant: &'static str,
+        /// The line to add under `[handler.NAME.grants]`.
+        line: &'static str,
+        /// Whether this version has it.
+        here: bool,
+    },
+    /// Refused at load.
+    Unknown,
+}
+
+impl Class {
+    /// As in `weir inspect --json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ambient => "ambient",
+            Self::Capability { .. } => "capability",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Interfaces of WASI 0.2 that are always linked, whatever the patch version.
+const WASI: [&str; 31] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/stderr",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/terminal-stderr",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:clocks/timezone",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/random",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+    "weir:events/types",
+];
+
+/// Versions of `wasi:config/store`; pre-releases match by exact string.
+pub(crate) const CONFIG_VERSIONS: [&str; 3] = ["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"];
+
+/// The version of `wasi:logging/logging`.
+pub(crate) const LOGGING_VERSION: &str = "0.1.0-draft";
+
+const EMAIL_LINE: &str = r#"email = { relay = "file:./outbox", from = "NAME <you@example.com>", to = ["*@example.com"] }"#;
+const PUBLISH_LINE: &str = r#"publish = ["QUEUE"]"#;
+const KEYVALUE_LINE: &str = r#"keyvalue = [{ bucket = "NAME" }]"#;
+
+/// The class of an import, by its name with version.
+#[must_use]
+pub fn classify(name: &str) -> Class {
+    let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+    let capability = |grant, line, here| Class::Capability { grant, line, here };
+    match interface {
+        "weir:events/email" if is_weir_01(version) => capability("email", EMAIL_LINE, true),
+        "weir:events/publisher" if is_weir_01(version) => capability("publish", PUBLISH_LINE, false),
+        "wasi:messaging/producer" | "wasmcloud:messaging/consumer" => capability("publish", PUBLISH_LINE, false),
+        "weir:events/types" if is_weir_01(version) => Class::Ambient,
+        "wasi:config/store" if CONFIG_VERSIONS.contains(&version) => Class::Ambient,
+        "wasi:logging/logging" if version == LOGGING_VERSION => Class::Ambient,
+        _ if interface.starts_with("wasi:keyvalue/") => capability("keyvalue", KEYVALUE_LINE, false),
+        _ if WASI.contains(&interface) && is_wasi_02(version) => Class::Ambient,
+        _ => Class::Unknown,
+    }
+}
+
+/// What to say about an import that is not known: the versions that are, when only the version differs.
+#[must_use]
+pub fn versions_known(name: &str) -> Option<String> {
+    let (interface, _) = name.split_once('@')?;
+    match interface {
+        "wasi:config/store" => Some(CONFIG_VERSIONS.join(", ")),
+        "wasi:logging/logging" => Some(LOGGING_VERSION.to_owned()),
+        "weir:events/types" | "weir:events/email" | "weir:events/publisher" => Some("0.1.x".to_owned()),
+        _ if WASI.contains(&interface) => Some(format!("0.2.0 to 0.2.{WASI_PATCH_MAX}")),
+        _ => None,
+    }
+}
+
+/// Whether the grants allow an import to be there at all; what is done with it is checked at each call.
+///
+/// # Errors
+/// Names the import and what to do.
+pub fn admit(name: &str, handler: &str, grants: &Grants) -> Result<(), String> {
+    match classify(name) {
+        Class::Ambient => Ok(()),
+        Class::Capability { grant: "email", .. } if grants.email.is_some() => Ok(()),
+        Class::Capability { here: false, .. } => Err(format!("imports `{name}`, which is not in this version yet")),
+        Class::Capability { line, .. } => {
+            Err(format!("imports `{name}`, which is not granted (add to weir.toml under [handler.{handler}.grants]: {line})"))
+        }
+        Class::Unknown => Err(match versions_known(name) {
+            Some(versions) => format!("imports `{name}`, and Weir has that interface in version {versions} only"),
+            None => format!("imports `{name}`, which Weir does not have"),
+        }),
+    }
+}
+
+/// By the semver rule of the linker: any 0.2.x release up to the newest that is linked; release candidates are other interfaces.
+fn is_wasi_02(version: &str) -> bool {
+    version.strip_prefix("0.2.").and_then(|patch| patch.parse::<u64>().ok()).is_some_and(|patch| patch <= WASI_PATCH_MAX)
+}
+
+/// By the same rule: every 0.1.x of Weir's own interfaces is served.
+pub(crate) fn is_weir_01(version: &str) -> bool {
+    version.strip_prefix("0.1.").is_some_and(|patch| patch.parse::<u64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_by_name_and_version() {
+        let class = |name| classify(name).name();
+        assert_eq!(class("wasi:cli/environment@0.2.0"), "ambient");
+        assert_eq!(class("wasi:sockets/tcp@0.2.12"), "ambient");
+        assert_eq!(class("wasi:cli/environment@0.2.13"), "unknown");
+        assert_eq!(class("wasi:cli/environment@0.3.0"), "unknown");
+        assert_eq!(class("wasi:cli/environment@0.2.0-rc-2023-11-10"), "unknown");
+        assert_eq!(class("wasi:config/store@0.2.0-rc.1"), "ambient");
+        assert_eq!(class("wasi:config/store@0.2.0"), "unknown");
+        assert_eq!(class("weir:events/email@0.1.0"), "capability");
+        assert_eq!(class("weir:events/email@0.2.0"), "unknown");
+        assert_eq!(class("wasi:keyvalue/store@0.2.0-draft2"), "capability");
+        assert_eq!(class("acme:thing/other"), "unknown");
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let error = |name| admit(name, "mailer", &Grants::default()).unwrap_err();
+        assert!(error("weir:events/email@0.1.0").contains("[handler.mailer.grants]: email = {"));
+        assert!(error("wasi:cli/environment@0.3.0").contains("in version 0.2.0 to 0.2.12 only"));
+        assert!(error("acme:thing/other@1.0.0").contains("does not have"));
+        assert!(error("weir:events/publisher@0.1.0").contains("not in this version yet"));
+    }
+}

@@ -1,0 +1,163 @@
+//! What a wasm file is, wants and offers, read from its bytes without compiling: kind, imports with their class, exports, memory.
+//!
+//! Decides nothing about grants of a particular handler; that is `imports.rs`.
+
+use sha2::{Digest as _, Sha256};
+use wasmparser::{Encoding, Parser, Payload};
+
+use super::imports::{Class, classify, is_weir_01};
+
+/// Deepest nesting of components and modules that is read; real toolchains stay under four.
+const DEPTH_MAX: usize = 32;
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A WebAssembly component.
+    Component,
+    /// A core module.
+    Module,
+}
+
+impl Kind {
+    /// As in `weir inspect --json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Component => "component",
+            Self::Module => "module",
+        }
+    }
+}
+
+/// An import by name, with what it means to Weir.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// For example `wasi:cli/environment@0.2.6`.
+    pub name: String,
+    /// Which of the three classes.
+    pub class: Class,
+}
+
+/// What a wasm file is, wants and offers.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// Component or module.
+    pub kind: Kind,
+    /// `sha256:…` of the bytes.
+    pub digest: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Names of what it exports, at the top.
+    pub exports: Vec<String>,
+    /// What it imports, at the top.
+    pub imports: Vec<Import>,
+    /// Bytes of linear memory that its modules begin with, together.
+    pub initial_memory: u64,
+}
+
+impl Inspection {
+    /// How Weir would run it: `handler`, or none with the reason.
+    ///
+    /// # Errors
+    /// What is missing, and what to build instead.
+    pub fn run(&self) -> Result<&'static str, String> {
+        let exports = |interface: &str| self.exports.iter().any(|name| name.split('@').next() == Some(interface));
+        if self.kind == Kind::Module {
+            return Err("this is a core module; this version runs components only (build for the target `wasm32-wasip2`, \
+                 for example with `weir build`)"
+                .to_owned());
+        }
+        let versions = |name: &String| name.strip_prefix("weir:events/handler@").map(str::to_owned);
+        let mut found = self.exports.iter().filter_map(versions).peekable();
+        if found.peek().is_some() {
+            return match found.find(|version| !is_weir_01(version)) {
+                None => Ok("handler"),
+                Some(version) => {
+                    Err(format!("exports `weir:events/handler@{version}`, and Weir runs that interface in version 0.1.x only"))
+                }
+            };
+        }
+        let later =
+            ["weir:events/batch-handler", "wasi:http/incoming-handler", "wasi:cli/run", "wasi:messaging/incoming-handler"];
+        match later.iter().find(|interface| exports(interface)) {
+            Some(interface) => {
+                Err(format!("exports `{interface}`, which is not in this version yet (known: `weir:events/handler`)"))
+            }
+            None => {
+                let found = self.exports.join("`, `");
+                let found = if found.is_empty() { "nothing".to_owned() } else { format!("`{found}`") };
+                Err(format!("exports {found}, expected `weir:events/handler@0.1.0` (see `weir new`)"))
+            }
+        }
+    }
+}
+
+/// The digest of a component's bytes: `sha256:` and 64 hex digits.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+/// Reads a wasm binary. Text (`.wat`) has to be made binary first.
+///
+/// # Errors
+/// What is wrong with the bytes, with the offset.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, String> {
+    let mut found = Inspection {
+        kind: Kind::Module,
+        digest: digest(bytes),
+        size: bytes.len() as u64,
+        exports: Vec::new(),
+        imports: Vec::new(),
+        initial_memory: 0,
+    };
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(|error| format!("not valid wasm: {error}"))?;
+        read(payload, &mut depth, &mut found).map_err(|error| format!("not valid wasm: {error}"))?;
+        if depth > DEPTH_MAX {
+            return Err(format!("components are nested deeper than {DEPTH_MAX}"));
+        }
+    }
+    Ok(found)
+}
+
+fn read(payload: Payload<'_>, depth: &mut usize, found: &mut Inspection) -> Result<(), wasmparser::BinaryReaderError> {
+    let import = |name: &str| Import { name: name.to_owned(), class: classify(name) };
+    match payload {
+        Payload::Version { encoding: Encoding::Component, .. } if *depth == 0 => found.kind = Kind::Component,
+        Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => *depth += 1,
+        Payload::End(_) => *depth = depth.saturating_sub(1),
+        Payload::MemorySection(memories) => {
+            for memory in memories {
+                let memory = memory?;
+                let page = 1u64 << memory.page_size_log2.unwrap_or(16);
+                found.initial_memory = found.initial_memory.saturating_add(memory.initial.saturating_mul(page));
+            }
+        }
+        Payload::ComponentImportSection(section) if *depth == 0 => {
+            for entry in section {
+                found.imports.push(import(entry?.name.name));
+            }
+        }
+        Payload::ComponentExportSection(section) if *depth == 0 => {
+            for entry in section {
+                found.exports.push(entry?.name.name.to_owned());
+            }
+        }
+        Payload::ImportSection(section) if *depth == 0 => {
+            for entry in section.into_imports() {
+                let entry = entry?;
+                found.imports.push(import(&format!("{}#{}", entry.module, entry.name)));
+            }
+        }
+        Payload::ExportSection(section) if *depth == 0 => {
+            for entry in section {
+                found.exports.push(entry?.name.to_owned());
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

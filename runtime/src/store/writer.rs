@@ -1,0 +1,109 @@
+//! The store's one writing thread: gathers what was asked while the last commit was synced, and commits it together.
+//!
+//! A thread of its own, because a sync blocks for as long as the disk likes; async callers only wait for their answer.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::tables::{self, Write};
+use super::{Shared, StoreError};
+use crate::clock;
+
+/// Most writes that wait or are being committed; callers beyond it wait without taking memory here.
+const WAITING_MAX: usize = 1_024;
+/// Most writes of one commit: keeps a commit short enough for those who wait for the next one.
+const COMMIT_MAX: usize = 1_000;
+/// How often old entries are removed when nothing is written.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// The way to the writing thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Writer {
+    // None only while it is being dropped.
+    requests: Option<SyncSender<Request>>,
+    places: Arc<Semaphore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Request {
+    write: Write,
+    answer: oneshot::Sender<Result<(), StoreError>>,
+    // Held until it is answered: at most `WAITING_MAX` exist, so the channel below is never full.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    pub(super) fn start(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let (requests, inbox) = mpsc::sync_channel(WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("weir-store".to_owned())
+            .spawn(move || run(&shared, &inbox))
+            .map_err(|error| StoreError::Unavailable(format!("no thread for the store ({error})")))?;
+        Ok(Self { requests: Some(requests), places: Arc::new(Semaphore::new(WAITING_MAX)), thread: Some(thread) })
+    }
+
+    /// Answers after the sync that holds it.
+    pub(super) async fn write(&self, write: Write) -> Result<(), StoreError> {
+        let ended = || StoreError::Unavailable("the store's writing thread has ended".to_owned());
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended())?;
+        let (answer, answered) = oneshot::channel();
+        let requests = self.requests.as_ref().ok_or_else(ended)?;
+        requests.try_send(Request { write, answer, _place: place }).map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+/// Waits for what was asked to be written: the file is closed once this has returned, so that it can be opened again.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has answered its callers by dropping their channels; there is nothing more to do here.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(shared: &Shared, inbox: &Receiver<Request>) {
+    loop {
+        let mut batch = match inbox.recv_timeout(SWEEP_EVERY) {
+            Ok(first) => vec![first],
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        while batch.len() < COMMIT_MAX
+            && let Ok(request) = inbox.try_recv()
+        {
+            batch.push(request);
+        }
+        let writes: Vec<&Write> = batch.iter().map(|request| &request.write).collect();
+        let result = commit(shared, &writes);
+        if let (Err(error), true) = (&result, batch.is_empty()) {
+            tracing::warn!(%error, "old entries could not be removed from the store");
+        }
+        for request in batch {
+            // A caller that has gone does not want its answer.
+            let _ = request.answer.send(result.clone());
+        }
+    }
+}
+
+fn commit(shared: &Shared, writes: &[&Write]) -> Result<(), StoreError> {
+    let before = shared.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let after = shared.with_database(|database| tables::apply(database, writes, shared.bounds, clock::now(), &before))?;
+    let number = shared.commits.fetch_add(1, Ordering::Relaxed) + 1;
+    tracing::trace!(number, writes = writes.len(), "store committed");
+    let dropped = |counts: &super::DeadCounts| counts.queues.values().map(|count| count.dropped).sum::<u64>();
+    let gone = dropped(&after) - dropped(&before);
+    if gone > 0 {
+        tracing::warn!(count = gone, "the oldest dead letters were dropped: too old or too many");
+    }
+    *shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = after;
+    Ok(())
+}

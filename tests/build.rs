@@ -1,0 +1,163 @@
+//! Builds the guests of `guests/` and writes `guests.rs`: a constant with the path of each, and for each suite a macro that names them
+//! all, so that a guest without a host test does not compile. Does not run anything.
+//!
+//! A guest is `guests/examples/<suite>_<behaviour>.rs`, or `guests/wat/<suite>_<behaviour>.wat` where Rust can't say it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The target that makes components.
+const TARGET: &str = "wasm32-wasip2";
+
+/// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
+const SUITES: [&str; 6] = ["outcome", "event", "limit", "import", "load", "server"];
+
+/// The module of a text component that only needs some handler.
+const DONE: &str = r#"(core module $guest (func (export "handle") (param i32) (result i32) (i32.const 16)))"#;
+
+type Result<T> = std::result::Result<T, String>;
+
+/// Guests by name.
+type Guests = BTreeMap<String, PathBuf>;
+
+fn main() {
+    if let Err(error) = build() {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn build() -> Result<()> {
+    let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("guests");
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    for watched in ["guests", "../wit/weir-events-0.1.0", "../.cargo/config.toml"] {
+        println!("cargo::rerun-if-changed={watched}");
+    }
+    let mut guests = rust_guests(&folder, &out)?;
+    for (name, path) in text_guests(&folder, &out)? {
+        if guests.insert(name.clone(), path).is_some() {
+            return Err(format!("guests: `{name}` is there twice, in examples/ and in wat/"));
+        }
+    }
+    write(&out.join("guests.rs"), &registry(&guests)?)
+}
+
+/// Compiles `guests/examples`.
+fn rust_guests(folder: &Path, out: &Path) -> Result<Guests> {
+    let names = names(&folder.join("examples"), "rs")?;
+    let manifest = read(&folder.join("Cargo.toml"))?;
+    let declared: BTreeSet<_> =
+        manifest.lines().filter_map(|line| line.strip_prefix("name = ")).map(|name| name.replace('"', "")).collect();
+    if let Some(name) = names.iter().find(|name| !declared.contains(*name)) {
+        let lines = format!("[[example]]\nname = \"{name}\"\ncrate-type = [\"cdylib\"]");
+        return Err(format!("guests/Cargo.toml does not know `examples/{name}.rs`; add to it:\n{lines}"));
+    }
+    let target = out.join("target");
+    let mut cargo = Command::new(variable("CARGO")?);
+    cargo
+        .current_dir(folder)
+        .args(["build", "--locked", "--release", "--examples", "--target", TARGET, "--target-dir"])
+        .arg(&target);
+    // What the outer cargo or clippy says to its own compiler is not for the guests; the repository's .cargo/config.toml is.
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"] {
+        cargo.env_remove(name);
+    }
+    let built = cargo.output().map_err(|error| format!("guests: cargo does not start: {error}"))?;
+    if !built.status.success() {
+        let hint = if has_target() { "" } else { "\nguests: the target is missing: run `rustup target add wasm32-wasip2`" };
+        return Err(format!("guests: don't compile:\n{}{hint}", String::from_utf8_lossy(&built.stderr)));
+    }
+    let made = target.join(TARGET).join("release/examples");
+    Ok(names.into_iter().map(|name| (name.clone(), made.join(name).with_extension("wasm"))).collect())
+}
+
+/// Makes components of `guests/wat`.
+fn text_guests(folder: &Path, out: &Path) -> Result<Guests> {
+    let shell = read(&folder.join("shell.wat"))?;
+    let mut guests = Guests::new();
+    fs::create_dir_all(out.join("wat")).map_err(|error| format!("{}: {error}", out.display()))?;
+    for name in names(&folder.join("wat"), "wat")? {
+        let text = component(&read(&folder.join("wat").join(&name).with_extension("wat"))?, &shell);
+        let path = out.join("wat").join(&name).with_extension("wat");
+        write(&path, &text)?;
+        guests.insert(name, path);
+    }
+    Ok(guests)
+}
+
+/// See shell.wat.
+fn component(text: &str, shell: &str) -> String {
+    let handler = |core: &str, version: &str| {
+        let post_return = if core.contains("\"post-return\"") { r#"(post-return (core func $guest "post-return"))"# } else { "" };
+        shell.replace("CORE\n", &format!("{core}\n")).replace("POST-RETURN", post_return).replace("VERSION", version)
+    };
+    if let Some((before, after)) = text.split_once("HANDLER@") {
+        let end = after.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(after.len());
+        let (version, after) = after.split_at(end);
+        return format!("{before}\n{}\n{after}", handler(DONE, version));
+    }
+    let whole = text.lines().any(|line| line.starts_with("(component") || line.starts_with("(module"));
+    if whole { text.to_owned() } else { format!("(component\n{})\n", handler(text, "0.1.0")) }
+}
+
+fn registry(guests: &Guests) -> Result<String> {
+    let mut text = String::new();
+    let mut suites: BTreeMap<&str, Vec<&str>> = SUITES.iter().map(|suite| (*suite, Vec::new())).collect();
+    for (name, path) in guests {
+        let suite = name.split('_').next().unwrap_or_default();
+        let Some(of_suite) = suites.get_mut(suite) else {
+            let known = SUITES.join("_, ");
+            return Err(format!(
+                "guests: `{name}` belongs to no suite: its name begins with none of {known}_ (or add one to tests/build.rs)"
+            ));
+        };
+        of_suite.push(name);
+        let _ = writeln!(text, "/// The component `{name}`.\npub const {}: &str = {path:?};", name.to_uppercase());
+    }
+    for (suite, names) in suites {
+        let calls: String = names.iter().map(|name| format!(" $each!({name});")).collect();
+        let _ = writeln!(text, "/// Calls a macro with the name of each guest `{suite}_*`.\n#[macro_export]");
+        let _ = writeln!(text, "macro_rules! foreach_{suite} {{ ($each:ident) => {{{calls} }} }}");
+    }
+    Ok(text)
+}
+
+/// The names, without their ending, of the files in a folder.
+fn names(folder: &Path, ending: &str) -> Result<BTreeSet<String>> {
+    let wrong = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        if path.extension().is_some_and(|found| found == ending) {
+            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(names)
+}
+
+fn has_target() -> bool {
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
+    asked.is_ok_and(|answer| Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir())
+}
+
+fn variable(name: &str) -> Result<String> {
+    env::var(name).map_err(|error| format!("{name}: {error}"))
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Written only when it is another text: what depends on it is not built again for nothing.
+fn write(path: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(path).is_ok_and(|found| found == text) {
+        return Ok(());
+    }
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,6 @@
+//! Writes to stderr for ever, and does not look at errors.
+use std::io::Write;
+
+weir_guests::handler!(|_, _| loop {
+    let _ = std::io::stderr().write_all(b"all work and no play\n");
+});

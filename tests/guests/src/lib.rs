@@ -1,0 +1,117 @@
+//! What the guests have in common: bindings to `wit/` and the macro that exports a handler. Says nothing about any behaviour.
+//!
+//! Raw bindings instead of the SDK: a guest here does what no honest handler does, and tests the sandbox and not the SDK. Each import has
+//! a world of its own, so that a component names only what its guest calls.
+
+wit_bindgen::generate!({
+    path: "../../wit/weir-events-0.1.0",
+    world: "weir:events/event-handler",
+    pub_export_macro: true,
+    default_bindings_module: "weir_guests",
+});
+
+pub use exports::weir::events::handler::{Delivery, Event, Failure, Guest};
+pub use weir::events::types::Retry;
+
+/// What a handler answers.
+pub type Answer = Result<(), Failure>;
+
+/// Makes a function of event and delivery the handler of this component.
+#[macro_export]
+macro_rules! handler {
+    ($handle:expr) => {
+        struct Component;
+
+        impl $crate::Guest for Component {
+            fn handle(event: $crate::Event, delivery: $crate::Delivery) -> $crate::Answer {
+                let handle: fn($crate::Event, $crate::Delivery) -> $crate::Answer = $handle;
+                handle(event, delivery)
+            }
+        }
+
+        $crate::export!(Component with_types_in $crate);
+    };
+}
+
+/// `weir:events/self-test`.
+pub mod self_test {
+    wit_bindgen::generate!({
+        inline: "package weir:guest-self-test; world tested { export weir:events/self-test@0.1.0; }",
+        path: "../../wit/weir-events-0.1.0",
+        world: "weir:guest-self-test/tested",
+        generate_all,
+        pub_export_macro: true,
+        default_bindings_module: "weir_guests::self_test",
+    });
+
+    pub use exports::weir::events::self_test::Guest;
+}
+
+/// `weir:events/email`.
+pub mod email {
+    wit_bindgen::generate!({
+        inline: "package weir:guest-mail; world mail { import weir:events/email@0.1.0; }",
+        path: "../../wit/weir-events-0.1.0",
+        world: "weir:guest-mail/mail",
+        generate_all,
+    });
+
+    pub use weir::events::email::{Error, Message, send};
+
+    /// A small mail to one person.
+    pub fn message(to: &str, text: &str) -> Message {
+        Message {
+            sender_name: None,
+            to: vec![to.to_owned()],
+            cc: Vec::new(),
+            bcc: Vec::new(),
+            reply_to: Vec::new(),
+            subject: "hello".to_owned(),
+            text: Some(text.to_owned()),
+            html: None,
+            attachments: Vec::new(),
+            headers: Vec::new(),
+            key: None,
+        }
+    }
+}
+
+/// `wasi:logging`.
+pub mod logging {
+    wit_bindgen::generate!({ path: "../../wit/wasi-logging-0.1.0-draft", world: "wasi:logging/imports" });
+
+    pub use wasi::logging::logging::{Level, log};
+}
+
+/// `wasi:config/store` under its three names.
+pub mod config {
+    pub mod draft {
+        wit_bindgen::generate!({ path: "../../wit/wasi-config-0.2.0-draft", world: "wasi:config/imports" });
+        pub use wasi::config::store::{get, get_all};
+    }
+
+    pub mod draft_2024_09_27 {
+        wit_bindgen::generate!({ path: "../../wit/wasi-config-0.2.0-draft-2024-09-27", world: "wasi:config/imports" });
+        pub use wasi::config::store::{get, get_all};
+    }
+
+    pub mod rc_1 {
+        wit_bindgen::generate!({ path: "../../wit/wasi-config-0.2.0-rc.1", world: "wasi:config/imports" });
+        pub use wasi::config::store::{get, get_all};
+    }
+
+    /// A value that the test set, or nothing.
+    pub fn get(key: &str) -> String {
+        rc_1::get(key).ok().flatten().unwrap_or_default()
+    }
+}
+
+/// Asks for another try.
+pub fn retry(reason: &str, after: Option<u64>) -> Answer {
+    Err(Failure::Retry(Retry { reason: reason.to_owned(), after }))
+}
+
+/// Gives the event up.
+pub fn reject(reason: impl Into<String>) -> Answer {
+    Err(Failure::Reject(reason.into()))
+}

@@ -1,0 +1,17 @@
+;; Is made of forty core instances.
+(core module $more)
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core instance (instantiate $more)) (core instance (instantiate $more)) (core instance (instantiate $more))
+(core module $guest
+  (func (export "handle") (param i32) (result i32) (i32.const 16)))

@@ -1,0 +1,3 @@
+;; Exports a handler of a later patch version, which is the same to its host.
+(component
+  HANDLER@0.1.7)

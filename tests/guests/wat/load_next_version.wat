@@ -1,0 +1,3 @@
+;; Exports a handler of a version to come.
+(component
+  HANDLER@0.2.0)

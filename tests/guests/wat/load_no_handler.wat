@@ -1,0 +1,6 @@
+;; Exports something else.
+(component
+  (core module $nothing)
+  (core instance $nothing (instantiate $nothing))
+  (instance $run)
+  (export "acme:orders/run@1.0.0" (instance $run)))

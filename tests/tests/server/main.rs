@@ -1,0 +1,42 @@
+//! The real binary from outside: started in a folder of its own, spoken to over HTTP and by its commands, killed, drained.
+//!
+//! What a library test can say better stands elsewhere: limits and imports in `sandbox_*.rs`, queues in their conformance suite.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod commands;
+mod delivery;
+mod drain;
+mod examples;
+mod neighbours;
+mod outcomes;
+mod outside;
+mod pressure;
+mod refusals;
+mod reload;
+mod retries;
+mod sample;
+
+/// For each guest `server_*` the test that it is for, under the guest's name: one without does not compile.
+mod each_guest {
+    use weir_tests::assert_test_exists;
+
+    use super::delivery::every_accepted_event_is_handled_at_least_once as server_log;
+    use super::drain::what_runs_is_finished as server_slow;
+    use super::outside::a_relay_that_is_away_costs_no_attempt as server_mail;
+    use super::reload::a_broken_file_leaves_the_old_version_running as server_self_test;
+    use super::retries::a_retried_event_does_not_mail_twice as server_mail_retry;
+    use super::retries::attempts_rise_until_it_works as server_until;
+
+    weir_tests::foreach_server!(assert_test_exists);
+}
+
+/// A `weir.toml` with one queue `events` and one handler `it` that reads it; `more` stands in the handler's table.
+fn one_handler(url: &str, component: &str, more: &str) -> String {
+    format!("[queue.events]\nurl = \"{url}\"\n{}", handler("it", component, more))
+}
+
+/// A handler of the queue `events`.
+fn handler(name: &str, component: &str, more: &str) -> String {
+    format!("[handler.{name}]\ncomponent = \"{component}\"\nqueue = \"events\"\n{more}\n")
+}
