@@ -3,6 +3,8 @@
 //! A case has an `expression`, an `event` or `eventOverrides`, and the expected `result`, `error` or both. Events are read from the
 //! JSON format, as Weir receives them; results are compared with their types.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -137,7 +139,7 @@ fn run_folder(folder: &Path) -> (usize, usize, Vec<String>) {
 
 /// To the process's own stderr: what `println!` writes is shown of tests that fail only, and a skip has to be seen.
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(super) fn expected(name: &str) -> String {
     const ALIKE: f64 = 0.8;
     if let Some((name, _, least, most, _)) = row(name) {
         return match (*least, *most) {
-            (one, usize::MAX) => format!("{one} arguments or more of `{name}`"),
+            (_, usize::MAX) => format!("at least one argument of `{name}`"),
             (1, 1) => format!("one argument of `{name}`"),
             (least, most) if least == most => format!("{least} arguments of `{name}`"),
             (least, most) => format!("{least} or {most} arguments of `{name}`"),
