@@ -9,6 +9,7 @@ pub mod event;
 pub mod filter;
 pub mod handler;
 pub mod mail;
+pub mod outbox;
 pub mod outcome;
 pub mod queue;
 pub mod sandbox;

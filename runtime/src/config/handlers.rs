@@ -37,7 +37,7 @@ pub(super) fn read(
     read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect()
 }
 
-fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
+fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
     section.later(&["order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
@@ -46,7 +46,7 @@ fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &
             None
         }
     };
-    let queues = queues::names(section, queues);
+    let queues = queues::names(section, known);
     let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
     let filter = filter::read(section);
     refuse_other_isolation(section);
@@ -54,7 +54,7 @@ fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
     let retry = section.section("retry", retry);
     let config = section.section("config", values);
-    let grants = section.section("grants", grants::read);
+    let grants = section.section("grants", |section| grants::read(section, known));
     Some(HandlerConfig {
         component: component?,
         queues: queues?,
