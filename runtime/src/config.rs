@@ -108,6 +108,8 @@ pub struct QueueConfig {
     pub ingress: bool,
     /// Bound on what waits, in bytes.
     pub max_size: u64,
+    /// How much is kept of its dead letters.
+    pub dead_bounds: crate::dead::DeadBounds,
 }
 
 /// `[handler.*]`.

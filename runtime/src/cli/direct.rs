@@ -10,7 +10,7 @@ use crate::config::{Config, QueueConfig};
 use crate::event::Event;
 use crate::queue::url::QueueUrl;
 use crate::queue::{self, Publish, Queue, QueueError};
-use crate::store::{Store, StoreError};
+use crate::store::{Settings, Store, StoreError};
 
 /// The bound on a queue that is opened by its URL alone: the default of `max-size` (surface.md §1).
 pub const MAX_SIZE: u64 = 10 << 30;
@@ -102,7 +102,7 @@ pub fn store<T: Default>(config: &Config, read: impl AsyncFnOnce(Arc<Store>) -> 
         return Ok(T::default());
     }
     let failed = |error: StoreError| CliError::Failed(error.to_string());
-    let store = Store::open(&config.server.data).map_err(failed)?;
+    let store = Store::open_with(&Settings::of(config)).map_err(failed)?;
     runtime()?.block_on(read(store)).map_err(failed)
 }
 

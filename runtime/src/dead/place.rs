@@ -118,7 +118,8 @@ impl FromStr for DeadCursor {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (at, id) = text.split_once('-').unwrap_or((text, ""));
-        let at = at.parse().map_err(|_| "is no place in a list of dead letters (expected what the page before said)".to_owned())?;
+        let at =
+            at.parse().map_err(|_| "is no place in a list of dead letters (expected what the page before said)".to_owned())?;
         Ok(Self { dead_at: Timestamp(at), id: id.to_owned() })
     }
 }
@@ -298,15 +299,15 @@ mod tests {
     #[test]
     fn pages_of_several_places_are_one_list() {
         let both = DeadPage::merge(vec![page(&[(9, "a"), (5, "b")], None), page(&[(7, "c"), (5, "d")], None)], 10);
-        assert_eq!((ids(&both), both.next), (vec!["a", "c", "d", "b"], None));
+        assert_eq!((ids(&both), both.next.clone()), (vec!["a", "c", "d", "b"], None));
         let cut = DeadPage::merge(vec![page(&[(9, "a"), (5, "b")], None), page(&[(7, "c")], None)], 2);
-        assert_eq!((ids(&cut), cut.next), (vec!["a", "c"], Some(cursor(7, "c"))));
+        assert_eq!((ids(&cut), cut.next.clone()), (vec!["a", "c"], Some(cursor(7, "c"))));
     }
 
     #[test]
     fn a_place_that_has_more_holds_the_others_back() {
         let pages = vec![page(&[(9, "a"), (8, "b")], Some(cursor(8, "b"))), page(&[(8, "c"), (7, "d"), (1, "e")], None)];
         let merged = DeadPage::merge(pages, 10);
-        assert_eq!((ids(&merged), merged.next), (vec!["a", "c", "b"], Some(cursor(8, "b"))));
+        assert_eq!((ids(&merged), merged.next.clone()), (vec!["a", "c", "b"], Some(cursor(8, "b"))));
     }
 }
