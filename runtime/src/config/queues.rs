@@ -66,7 +66,7 @@ fn queue(name: &str, section: &mut Section<'_, '_>, folders: &mut BTreeMap<PathB
         }
     };
     let default_max_size = if matches!(url, Some(QueueUrl::Memory)) { MEMORY_MAX_SIZE } else { DISK_MAX_SIZE };
-    let kind = section.parsed("type", &TYPE, kind).unwrap_or_else(|| "weir.raw".to_owned());
+    let kind = section.parsed("type", &TYPE, kind).unwrap_or_else(|| super::KIND.to_owned());
     let start = section.parsed("start", &START, start).unwrap_or(Start::New);
     let ingress = section.flag("ingress").unwrap_or(true);
     let max_size = section.size("max-size", 1..=i64::MAX.unsigned_abs()).unwrap_or(default_max_size);

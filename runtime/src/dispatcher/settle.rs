@@ -62,7 +62,7 @@ impl Subscription {
         let (mut wait, mut failures) = (AGAIN.0, 0);
         loop {
             match self.queue.settle(&self.name, settlements.clone()).await {
-                Ok(()) => return true,
+                Ok(_late) => return true,
                 Err(QueueError::Closed) => return false,
                 Err(error) => {
                     failures += 1;
