@@ -2,6 +2,7 @@
 
 pub mod json;
 mod place;
+mod places;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub use place::{
     DEAD_BYTES_MAX, DEAD_KEEP, DEAD_LETTER_BYTES_MAX, DEAD_LIST_BYTES_MAX, DEAD_LIST_MAX, DeadBounds, DeadCount, DeadCounts,
     DeadCursor, DeadFilter, DeadLetters, DeadPage, Unreadable,
 };
+pub use places::DeadPlaces;
 
 /// An event that was given up.
 #[derive(Debug, Clone)]

@@ -289,4 +289,4 @@ impl DeadLetters for Store {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

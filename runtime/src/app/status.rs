@@ -108,6 +108,9 @@ impl Backend for Status {
     fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<(Vec<DeadLetter>, bool), String>> {
         Box::pin(async {
             let page = self.store.list_dead(filter).await.map_err(|error| error.to_string())?;
+            for place in &page.missing {
+                tracing::warn!(%place, "a list of dead letters lacks those of a place");
+            }
             for one in &page.unreadable {
                 tracing::warn!(id = %one.id, queue = %one.queue, reason = %one.reason, "a dead letter can't be read: it can be dropped");
             }

@@ -93,6 +93,9 @@ fn letters(list: &List, args: &Dead, global: &Global) -> Result<(Vec<Box<RawValu
             note(&format!("{why}; reading the store itself"));
             let filter = list.filter(clock::now());
             let page = direct::store(&config, async |store| store.list_dead(filter).await)?;
+            for place in &page.missing {
+                note(&format!("the list lacks dead letters: {place}"));
+            }
             for one in &page.unreadable {
                 note(&format!("dead letter `{}` of queue `{}` can't be read ({})", one.id, one.queue, one.reason));
             }

@@ -44,7 +44,7 @@ pub(super) fn open(place: &dyn Place) -> Arc<Store> {
     place.open("one", BTreeMap::new())
 }
 
-pub(super) fn letter(id: &str, dead_at: u64) -> DeadLetter {
+pub(crate) fn letter(id: &str, dead_at: u64) -> DeadLetter {
     let event = Event { id: id.to_owned(), source: "/t".to_owned(), kind: "t".to_owned(), ..Event::default() };
     DeadLetter {
         id: id.to_owned(),
@@ -63,7 +63,7 @@ pub(super) fn letter(id: &str, dead_at: u64) -> DeadLetter {
     }
 }
 
-pub(super) fn recent(seconds_ago: u64) -> u64 {
+pub(crate) fn recent(seconds_ago: u64) -> u64 {
     clock::now().0 - seconds_ago * 1_000
 }
 
