@@ -37,7 +37,10 @@ impl DeadPlaces {
 }
 
 /// What was found, or why it can't be told that there is nothing.
-fn found<T>(answers: impl IntoIterator<Item = Result<T, StoreError>>, is_found: impl Fn(&T) -> bool) -> Result<Option<T>, StoreError> {
+fn found<T>(
+    answers: impl IntoIterator<Item = Result<T, StoreError>>,
+    is_found: impl Fn(&T) -> bool,
+) -> Result<Option<T>, StoreError> {
     let mut failed = None;
     for answer in answers {
         match answer {
