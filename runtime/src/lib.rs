@@ -21,3 +21,4 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod stats;
+pub mod trial;
