@@ -19,9 +19,9 @@ use crate::config::{Config, QueueConfig};
 use crate::dispatcher::Subscription;
 use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::mail::Relays;
-use crate::queue::{self, Queue, QueueError};
+use crate::queue::{self, Opening, Queue, QueueError};
 use crate::sandbox::Sandbox;
-use crate::store::{Store, StoreError};
+use crate::store::{Settings, Store, StoreError};
 
 /// How long HTTP still takes events after SIGTERM, so that load balancers see `/readyz` first (delivery.md §12).
 const LAME_DUCK: Duration = Duration::from_secs(2);
@@ -118,7 +118,7 @@ impl App {
         let data = DataFolder::own(&config.server.data)?;
         let name = data.name(config.server.name.as_deref())?;
         tracing::info!(%name, group = %config.server.group, data = %config.server.data.display(), "starting");
-        let store = Store::open(&config.server.data)?;
+        let store = Store::open_with(&Settings::of(&config))?;
         let sandbox = Sandbox::new(&config.ceilings, config.server.instances, Some(&config.server.data));
         let instances = sandbox.instances() as usize;
         if instances <= config.handlers.len() {
@@ -127,7 +127,7 @@ impl App {
         let relays = Relays::new(Arc::clone(&store), config.server.mail_kept, Handle::current());
         let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
-        let queues = open_queues(&config).await?;
+        let queues = open_queues(&config, &name).await?;
         let subscriptions = subscribe(&config, &queues, &handlers, &store, guests).await?;
         let listen = config.server.listen;
         let failed = |error| StartError::Listen { address: listen, error };
@@ -222,10 +222,12 @@ async fn load_handlers(config: &Config, loader: &Arc<Loader>) -> Result<Vec<Arc<
     if problems.is_empty() { Ok(handlers) } else { Err(StartError::Handlers(problems)) }
 }
 
-async fn open_queues(config: &Config) -> Result<Queues, StartError> {
+async fn open_queues(config: &Config, process: &str) -> Result<Queues, StartError> {
     let mut queues = Queues::new();
     for (name, queue) in &config.queues {
-        let opened = queue::open(&queue.url, name, queue.max_size).await;
+        let opening =
+            Opening { name: name.clone(), kind: queue.kind.clone(), max_size_bytes: queue.max_size, process: process.to_owned() };
+        let opened = queue::open(&queue.url, opening).await;
         let opened = opened.map_err(|error| StartError::Queue { name: name.clone(), error })?;
         queues.insert(name.clone(), (opened, queue.clone()));
     }

@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::handler::{Handler, Version};
 use crate::outcome::Outcome;
 use crate::queue::url::QueueUrl;
-use crate::queue::{self, Publish, Queue, QueueError, Start, disk::DiskQueue, memory::MemoryQueue};
+use crate::queue::{self, Opening, Publish, Queue, QueueError, Start, disk::DiskQueue, memory::MemoryQueue};
 use crate::sandbox::floor::{Floor, Kind};
 use crate::sandbox::inspect::inspect;
 use crate::sandbox::{self, Job, Permits, Program, Sandbox, Setup};
@@ -172,8 +172,14 @@ impl Bench {
             Ok(Arc::new(OnQueue { queue, subscription }))
         };
         let (memory, disk) = (path(memory)?, path(disk)?);
+        let opening = Opening {
+            name: "bench".to_owned(),
+            kind: "weir.bench".to_owned(),
+            max_size_bytes: QUEUE_BYTES,
+            process: "bench".to_owned(),
+        };
         let queue = match plan.queue {
-            Some(url) => Some(path(runtime.block_on(queue::open(url, "bench", QUEUE_BYTES))?)?),
+            Some(url) => Some(path(runtime.block_on(queue::open(url, opening))?)?),
             None => None,
         };
         let unread = DiskQueue::open(&folder.join("unread"), "unread", QUEUE_BYTES)?;

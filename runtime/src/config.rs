@@ -85,6 +85,9 @@ pub struct Server {
     pub mail_kept: Duration,
 }
 
+/// The event type given to messages that are not CloudEvents, unless their queue names one.
+pub const KIND: &str = "weir.raw";
+
 /// A text that must not appear in logs, errors, metrics or answers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -108,6 +111,8 @@ pub struct QueueConfig {
     pub ingress: bool,
     /// Bound on what waits, in bytes.
     pub max_size: u64,
+    /// How much is kept of its dead letters.
+    pub dead_bounds: crate::dead::DeadBounds,
 }
 
 /// `[handler.*]`.

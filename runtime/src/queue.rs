@@ -15,6 +15,7 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -43,11 +44,12 @@ pub trait Queue: Send + Sync + 'static {
     /// [`QueueError::Closed`] after [`Queue::close`]; others are outside failures, to be asked again after a pause.
     fn pull<'a>(&'a self, subscription: &'a str, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Delivery>, QueueError>>;
 
-    /// Settles deliveries of one subscription; once it answers, the settlements outlive the process where the queue is durable.
+    /// Settles deliveries of one subscription; once it answers, the settlements outlive the process where the queue is durable. The
+    /// answer names those that came too late: their lease had lapsed, and their events run again, whatever was asked.
     ///
     /// # Errors
-    /// When none of it could be recorded: the deliveries stay leased, and the call may be repeated.
-    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<(), QueueError>>;
+    /// When it is not known whether all of it was recorded: what is still leased stays so, and the call is to be repeated.
+    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<Vec<Position>, QueueError>>;
 
     /// What waits, for people and metrics. Cheap enough for every scrape.
     ///
@@ -60,7 +62,37 @@ pub trait Queue: Send + Sync + 'static {
         Features::default()
     }
 
-    /// Makes a subscription, if it is not there yet, that begins where `start` says. Queues that can't tell do nothing.
+    /// From now on a subscription is read by one process at a time, and what that process leaves behind comes first, in its order, to
+    /// the one that takes over (delivery.md §4, `order-by`). Called before [`Queue::subscribe`].
+    ///
+    /// # Errors
+    /// [`QueueError::Unsupported`] where the queue promises no order.
+    fn keep_order(&self, subscription: &str) -> Result<(), QueueError> {
+        let _ = subscription;
+        if self.features().ordered { Ok(()) } else { Err(QueueError::Unsupported("order")) }
+    }
+
+    /// Notes how far a leased event has got, for the case that this process is killed: if it is never settled, its next delivery has
+    /// at least these tries behind it. Called before each run with the try that begins, and when this process holds a retry. Best effort and cheap:
+    /// it does not wait, and what it writes need not be synced, only outlive the process.
+    fn note(&self, subscription: &str, position: Position, tries: Tries) {
+        let _ = (subscription, position, tries);
+    }
+
+    /// Waits until leases of a subscription that this process held could not be kept, and names them: their runs are to be stopped, and
+    /// they need not be settled. Queues whose leases end with the process never answer. Cancel-safe.
+    fn lapsed<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Vec<Position>> {
+        let _ = subscription;
+        Box::pin(std::future::pending())
+    }
+
+    /// Whether the broker can be reached now; cheap, it asks nobody. Queues without a broker are always reached.
+    fn health(&self) -> Health {
+        Health { connected_once: true, error: None }
+    }
+
+    /// Makes a subscription, if it is not there yet, that begins where `start` says. Queues that can't tell do nothing. Where the broker
+    /// is away, the adapter makes it on its first connection, before it takes a publish or answers a pull.
     ///
     /// While a queue has no subscription at all, what is published waits, and the first ones begin with it, whatever `start` says.
     /// "The first ones" are those that are made before any event of the queue has ended: so handlers that are subscribed one after
@@ -86,6 +118,15 @@ pub trait Queue: Send + Sync + 'static {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
+}
+
+/// What an adapter knows of its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// It was reached, and all subscriptions are made.
+    pub connected_once: bool,
+    /// Why it can't be used now; none: it can.
+    pub error: Option<String>,
 }
 
 /// An event on its way into a queue.
@@ -213,6 +254,10 @@ pub struct Features {
     pub depth: bool,
     /// There is a bound on what waits, and publishers get [`QueueError::Full`] beyond it.
     pub bounded: bool,
+    /// Several processes may open the same queue and share its subscriptions.
+    pub shared: bool,
+    /// Longest that a delivery can be kept unsettled; none: as long as the process lives.
+    pub hold: Option<Duration>,
 }
 
 /// Why a queue could not do as asked.
@@ -253,15 +298,29 @@ pub enum QueueError {
     Unsupported(&'static str),
 }
 
-/// Opens the queue of a URL under a name, bounded in bytes. An embedded queue that was left by a crash is checked first.
+/// What a queue is opened with beside its URL.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The queue's name: in texts, and in the source of messages that are not CloudEvents.
+    pub name: String,
+    /// The event type of messages that are not CloudEvents.
+    pub kind: String,
+    /// The bound on its bytes, where the adapter has one.
+    pub max_size_bytes: u64,
+    /// This process among others on a broker: `[server] name`.
+    pub process: String,
+}
+
+/// Opens the queue of a URL. An embedded queue that was left by a crash is checked first; a broker may still be away.
 ///
 /// # Errors
 /// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
-pub async fn open(url: &url::QueueUrl, name: &str, max_size_bytes: u64) -> Result<Arc<dyn Queue>, QueueError> {
+pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, QueueError> {
+    let Opening { name, max_size_bytes, .. } = opening;
     match url {
         url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
         url::QueueUrl::Disk(folder) => {
-            let (folder, name) = (folder.clone(), name.to_owned());
+            let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;
             let queue = opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??;
             Ok(queue)

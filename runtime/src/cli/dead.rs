@@ -92,8 +92,11 @@ fn letters(list: &List, args: &Dead, global: &Global) -> Result<(Vec<Box<RawValu
             let config = global.load()?;
             note(&format!("{why}; reading the store itself"));
             let filter = list.filter(clock::now());
-            let (letters, more) = direct::store(&config, async |store| store.list_dead(filter).await)?;
-            Ok((letters.iter().map(text).collect::<Result<_, _>>()?, more))
+            let page = direct::store(&config, async |store| store.list_dead(filter).await)?;
+            for one in &page.unreadable {
+                note(&format!("dead letter `{}` of queue `{}` can't be read ({})", one.id, one.queue, one.reason));
+            }
+            Ok((page.letters.iter().map(text).collect::<Result<_, _>>()?, page.next.is_some()))
         }
     }
 }

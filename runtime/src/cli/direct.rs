@@ -6,11 +6,12 @@ use tokio::runtime::Runtime;
 
 use super::output::CliError;
 use crate::clock;
+use crate::config;
 use crate::config::{Config, QueueConfig};
 use crate::event::Event;
 use crate::queue::url::QueueUrl;
-use crate::queue::{self, Publish, Queue, QueueError};
-use crate::store::{Store, StoreError};
+use crate::queue::{self, Opening, Publish, Queue, QueueError};
+use crate::store::{Settings, Store, StoreError};
 
 /// The bound on a queue that is opened by its URL alone: the default of `max-size` (surface.md §1).
 pub const MAX_SIZE: u64 = 10 << 30;
@@ -32,7 +33,14 @@ impl Direct {
             return Err(CliError::Failed(text));
         }
         let runtime = runtime()?;
-        let opened = runtime.block_on(queue::open(url, name, max_size));
+        let opening = Opening {
+            name: name.to_owned(),
+            kind: config::KIND.to_owned(),
+            max_size_bytes: max_size,
+            // Of no consequence to those that publish and ask; it tells them apart on a broker.
+            process: format!("command-{}", std::process::id()),
+        };
+        let opened = runtime.block_on(queue::open(url, opening));
         opened.map(|queue| Self { queue, runtime }).map_err(|error| failure(name, &error))
     }
 
@@ -102,7 +110,7 @@ pub fn store<T: Default>(config: &Config, read: impl AsyncFnOnce(Arc<Store>) -> 
         return Ok(T::default());
     }
     let failed = |error: StoreError| CliError::Failed(error.to_string());
-    let store = Store::open(&config.server.data).map_err(failed)?;
+    let store = Store::open_with(&Settings::of(config)).map_err(failed)?;
     runtime()?.block_on(read(store)).map_err(failed)
 }
 

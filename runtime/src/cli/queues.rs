@@ -53,6 +53,8 @@ const AT_LEAST_ONCE: Features = Features {
     stable_position: true,
     depth: true,
     bounded: true,
+    shared: false,
+    hold: None,
 };
 
 fn ask(config: &Config) -> Result<Vec<QueueStatus>, CliError> {

@@ -33,7 +33,7 @@ use self::recent::Recent;
 use self::row::Row;
 use self::store::{Opener, Store};
 use self::writer::{Recovery, Writer};
-use super::{BoxFuture, Delivery, Depth, Features, Publish, Queue, QueueError, Settle, Settlement, Start};
+use super::{BoxFuture, Delivery, Depth, Features, Position, Publish, Queue, QueueError, Settle, Settlement, Start};
 use crate::clock;
 
 /// Most bytes of events, in KiB, that wait for the next commits: beyond it publishers wait before their events are written down, so
@@ -170,7 +170,7 @@ impl DiskQueue {
         self.ask(|answer| Command::Publish { rows, delayed, weight, answer }).await
     }
 
-    async fn settle_batch(&self, subscription: &str, batch: Vec<Settlement>) -> Result<(), QueueError> {
+    async fn settle_batch(&self, subscription: &str, batch: Vec<Settlement>) -> Result<Vec<Position>, QueueError> {
         let (returned, lasting): (Vec<_>, Vec<_>) = batch.into_iter().partition(|settlement| settlement.settle == Settle::Return);
         if !lasting.is_empty() {
             let subscription = subscription.to_owned();
@@ -186,7 +186,8 @@ impl DiskQueue {
         if !returned.is_empty() {
             self.shared.changed.notify_waiters();
         }
-        Ok(())
+        // Leases last as long as the process: none comes too late.
+        Ok(Vec::new())
     }
 
     async fn end(&self) {
@@ -236,7 +237,7 @@ impl Queue for DiskQueue {
         Box::pin(self.pull_one_or_more(subscription, max))
     }
 
-    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<(), QueueError>> {
+    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<Vec<Position>, QueueError>> {
         Box::pin(self.settle_batch(subscription, batch))
     }
 
@@ -255,6 +256,8 @@ impl Queue for DiskQueue {
             stable_position: true,
             depth: true,
             bounded: true,
+            shared: false,
+            hold: None,
         }
     }
 

@@ -127,7 +127,7 @@ impl MemoryQueue {
         }
     }
 
-    fn settle_now(&self, subscription: &str, batch: &[Settlement]) -> Result<(), QueueError> {
+    fn settle_now(&self, subscription: &str, batch: &[Settlement]) -> Result<Vec<Position>, QueueError> {
         let mut contents = self.contents()?;
         for Settlement { position, settle } in batch {
             let Ok(seq) = u64::try_from(position.0) else { continue };
@@ -137,7 +137,7 @@ impl MemoryQueue {
         if batch.iter().any(|settlement| settlement.settle != Settle::Ack) {
             self.changed.notify_waiters();
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     fn depth_now(&self) -> Result<Depth, QueueError> {
@@ -219,7 +219,7 @@ impl Queue for MemoryQueue {
         Box::pin(self.pull_one_or_more(subscription, max))
     }
 
-    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<(), QueueError>> {
+    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<Vec<Position>, QueueError>> {
         Box::pin(async move { self.settle_now(subscription, &batch) })
     }
 
@@ -239,6 +239,8 @@ impl Queue for MemoryQueue {
             stable_position: true,
             depth: true,
             bounded: true,
+            shared: false,
+            hold: None,
         }
     }
 

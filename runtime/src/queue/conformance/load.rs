@@ -100,7 +100,7 @@ async fn settle_by_turns(queue: &dyn Queue, ledger: &Ledger, deliveries: Vec<Del
         ledger.lets_go(&delivery.event.id, how == Settle::Ack);
         batch.push(Settlement { position: delivery.position, settle: how });
     }
-    queue.settle(SUBSCRIPTION, batch).await.map_err(|error| format!("`settle` failed: {error}"))
+    queue.settle(SUBSCRIPTION, batch).await.map(drop).map_err(|error| format!("`settle` failed: {error}"))
 }
 
 fn publishers(queue: &Arc<dyn Queue>) -> Vec<tokio::task::JoinHandle<Result<(), Failure>>> {

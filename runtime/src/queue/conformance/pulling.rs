@@ -195,7 +195,7 @@ async fn concurrent_close(adapter: &dyn Adapter) -> Result<(), Failure> {
                         Ok(came) => {
                             let batch = came.into_iter().map(|delivery| delivery.settle(Settle::Ack).1).collect();
                             match queue.settle(SUBSCRIPTION, batch).await {
-                                Ok(()) | Err(QueueError::Closed) => {}
+                                Ok(_) | Err(QueueError::Closed) => {}
                                 Err(other) => return Err(format!("`settle` while closing failed: {other}")),
                             }
                         }

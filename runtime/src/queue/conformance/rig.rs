@@ -115,7 +115,10 @@ pub(super) async fn nothing_comes(queue: &dyn Queue, subscription: &str, why: &s
 /// Settles all of these in the same way.
 pub(super) async fn settle(queue: &dyn Queue, subscription: &str, deliveries: Vec<Delivery>, how: Settle) -> Result<(), Failure> {
     let batch: Vec<Settlement> = deliveries.into_iter().map(|delivery| delivery.settle(how).1).collect();
-    within("settle", queue.settle(subscription, batch)).await
+    match within("settle", queue.settle(subscription, batch)).await?.as_slice() {
+        [] => Ok(()),
+        late => Err(format!("`settle` says that it came too late for {late:?}, although their leases were kept")),
+    }
 }
 
 pub(super) async fn ack(queue: &dyn Queue, subscription: &str, deliveries: Vec<Delivery>) -> Result<(), Failure> {

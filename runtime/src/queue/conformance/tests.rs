@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::queue::memory::MemoryQueue;
 use crate::queue::{
-    BoxFuture, Delivery, Depth, Features, Publish, Queue, QueueError, Settle, Settlement, Start, Tries, disk::DiskQueue,
+    BoxFuture, Delivery, Depth, Features, Position, Publish, Queue, QueueError, Settle, Settlement, Start, Tries, disk::DiskQueue,
 };
 
 /// What is wrong with the adapter.
@@ -125,7 +125,7 @@ impl Broken {
         Ok(came)
     }
 
-    async fn settle_broken(&self, subscription: &str, mut batch: Vec<Settlement>) -> Result<(), QueueError> {
+    async fn settle_broken(&self, subscription: &str, mut batch: Vec<Settlement>) -> Result<Vec<Position>, QueueError> {
         for Settlement { settle, .. } in &mut batch {
             match (self.fault, &mut *settle) {
                 (Fault::SwallowsReturns, Settle::Return) => *settle = Settle::Ack,
@@ -151,7 +151,7 @@ impl Queue for Broken {
         Box::pin(self.pull_broken(subscription, max))
     }
 
-    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<(), QueueError>> {
+    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<Vec<Position>, QueueError>> {
         Box::pin(self.settle_broken(subscription, batch))
     }
 

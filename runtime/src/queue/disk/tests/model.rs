@@ -152,7 +152,7 @@ async fn follow(mut queue: Arc<dyn Queue>, place: Option<Box<dyn Place>>, steps:
                 model.publish(count);
             }
             Step::Pull { name, max } => pull(&*queue, &mut model, NAMES[name], max).await?,
-            Step::Settle { name, pick } => queue.settle(NAMES[name], model.settle(NAMES[name], &pick)).await.unwrap(),
+            Step::Settle { name, pick } => drop(queue.settle(NAMES[name], model.settle(NAMES[name], &pick)).await.unwrap()),
             Step::Subscribe { name, all } => {
                 queue.subscribe(NAMES[name], if all { Start::All } else { Start::New }).await.unwrap();
                 model.subscribe(NAMES[name], all);
