@@ -8,6 +8,7 @@ pub mod dispatcher;
 pub mod event;
 pub mod handler;
 pub mod mail;
+pub mod outbox;
 pub mod outcome;
 pub mod queue;
 pub mod sandbox;
