@@ -154,6 +154,7 @@ impl Bench {
             limits: Limits::default(),
             config: Vec::new(),
             mailer: None,
+            publish: None,
             max_event: 1 << 20,
             permits: Permits::new(&sandbox),
         });

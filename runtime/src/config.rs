@@ -192,6 +192,22 @@ pub struct RetryPolicy {
 pub struct Grants {
     /// `email`.
     pub email: Option<EmailGrant>,
+    /// `publish`.
+    pub publish: Option<PublishGrant>,
+}
+
+/// `grants.publish`: where it may emit events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishGrant {
+    /// Queues of weir.toml.
+    pub queues: Vec<String>,
+    /// `"self"`: its own queue, for itself alone.
+    pub own: bool,
+}
+
+impl PublishGrant {
+    /// What weir.toml calls [`PublishGrant::own`].
+    pub const OWN: &str = "self";
 }
 
 /// `grants.email`.
@@ -266,6 +282,10 @@ pub struct Ceilings {
     pub output: u64,
     /// Outgoing requests and mails per event.
     pub requests: u32,
+    /// Events that one event may emit.
+    pub publishes: u32,
+    /// Bytes of those together.
+    pub published: u64,
     /// Bytes of the wasm stack; the server's.
     pub stack: u64,
     /// Bytes of the largest component file.
@@ -287,6 +307,8 @@ impl Default for Ceilings {
             handles: 100_000,
             output: 4 << 20,
             requests: 1_000,
+            publishes: 10_000,
+            published: 64 << 20,
             stack: 512 << 10,
             component: 64 << 20,
             hops: 16,

@@ -114,7 +114,11 @@ pub fn store<T: Default>(config: &Config, read: impl AsyncFnOnce(Arc<Store>) -> 
     runtime()?.block_on(read(store)).map_err(failed)
 }
 
-fn runtime() -> Result<Runtime, CliError> {
+/// Threads for what a command runs itself.
+///
+/// # Errors
+/// When none can be started.
+pub fn runtime() -> Result<Runtime, CliError> {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     built.map_err(|error| CliError::Failed(format!("threads can't be started: {error}")))
 }

@@ -37,7 +37,7 @@ pub(super) fn read(
     read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect()
 }
 
-fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
+fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
     section.later(&["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
@@ -46,14 +46,14 @@ fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &
             None
         }
     };
-    let queues = queues::names(section, queues);
+    let queues = queues::names(section, known);
     let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
     refuse_other_isolation(section);
     refuse_other_ways_to_run(section);
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
     let retry = section.section("retry", retry);
     let config = section.section("config", values);
-    let grants = section.section("grants", grants::read);
+    let grants = section.section("grants", |section| grants::read(section, known));
     Some(HandlerConfig { component: component?, queues: queues?, concurrency, limits, limit_sources, retry, config, grants })
 }
 

@@ -135,7 +135,7 @@ pub(super) fn names(section: &mut Section<'_, '_>, known: &BTreeSet<String>) -> 
     (!names.is_empty()).then_some(names)
 }
 
-fn undefined(key: &str, name: &str, known: &BTreeSet<String>) -> Finding {
+pub(super) fn undefined(key: &str, name: &str, known: &BTreeSet<String>) -> Finding {
     // The name may have come through `${…}`: what is shown of it is what was written.
     let nearest = super::section::nearest(name, known.iter()).filter(|(_, alike)| *alike);
     let listed: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();

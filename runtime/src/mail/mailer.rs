@@ -18,6 +18,7 @@ use super::content::{self, Addresses};
 use super::identity::{self, MailRun};
 use super::ledger::{Begun, HandOver, Ledger, Waiting};
 use super::rate::Limiter;
+use super::relay::capture::{Captured, CapturedMail};
 use super::relay::{Relays, Transport};
 use super::{MailError, Message};
 use crate::clock;
@@ -42,6 +43,8 @@ pub struct Mailer {
     ledger: Arc<Ledger>,
     under_way: Arc<Semaphore>,
     runtime: tokio::runtime::Handle,
+    /// Keeps what was handed over, for a trial.
+    captured: Option<Arc<Captured>>,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,8 @@ struct Job {
     envelope: Envelope,
     content: Vec<u8>,
     bound: Duration,
+    /// The same as values, where it is captured.
+    draft: Option<Box<CapturedMail>>,
 }
 
 impl Mailer {
@@ -90,6 +95,7 @@ impl Mailer {
             ledger: Arc::clone(&relays.ledger),
             under_way: Arc::clone(&relays.under_way),
             runtime: relays.runtime.clone(),
+            captured: relays.captured.clone(),
             grant: Grant::parse(handler, grant)?,
         }))
     }
@@ -129,8 +135,9 @@ impl Mailer {
             let identity = run.identity(&self.handler, message.key.as_deref(), number);
             let message_id = identity::message_id(&identity, self.grant.sender.email.domain());
             let heading = Heading { sender: &self.grant.sender, message_id: &message_id, date: clock::now() };
+            let draft = self.captured.as_ref().map(|_| Box::new(CapturedMail::draft(&heading, &addresses, message)));
             let (envelope, content) = compose(&heading, addresses, message)?;
-            Ok(Job { identity, message_id, envelope, content, bound })
+            Ok(Job { identity, message_id, envelope, content, bound, draft })
         };
         let prepared: Result<Job, MailError> = prepare();
         if let (Err(_), Some(number)) = (&prepared, number) {
@@ -190,6 +197,9 @@ impl Mailer {
         match timeout(within, self.transport.hand_over(&job.identity, &job.envelope, &job.content)).await {
             Ok(Ok(())) => {
                 tracing::debug!(handler = %self.handler, message_id = %job.message_id, "mail handed over");
+                if let (Some(captured), Some(draft)) = (&self.captured, job.draft) {
+                    captured.keep(*draft, &job.content);
+                }
                 hand_over.taken(job.message_id).await;
             }
             Ok(Err(error)) => hand_over.failed(error),
