@@ -188,7 +188,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store can't be read.
-    pub fn mail(&self, identity: &MailIdentity, now: Timestamp) -> Result<Option<String>, StoreError> {
+    pub async fn mail(&self, identity: &MailIdentity, now: Timestamp) -> Result<Option<String>, StoreError> {
         match &self.backend {
             Backend::Embedded(store) => store.mail(identity, now),
         }

@@ -70,7 +70,11 @@ pub(super) fn run_to(args: &Try, global: &Global, output: &mut Output) -> Result
     let place = Place::new(&config, effects(args, &config, &trial)?);
     let tried = runtime.block_on(place.run(&trial));
     let tried = tried.map_err(|problem| CliError::Wrong(format!("handler `{}`: {problem}", trial.handler)))?;
-    if global.json { output.json(&tried)? } else { print(&trial, &tried, output)? }
+    if global.json {
+        output.json(&tried)?
+    } else {
+        print(&trial, &tried, output)?
+    }
     match tried.report.outcome {
         Outcome::Done => Ok(ExitCode::SUCCESS),
         Outcome::Load { .. } => Err(CliError::Wrong(format!("handler `{}` can't be instantiated", trial.handler))),

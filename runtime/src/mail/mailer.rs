@@ -147,8 +147,7 @@ impl Mailer {
     }
 
     async fn deliver(self: &Arc<Self>, job: Job, bound: Duration) -> Result<String, MailError> {
-        let waiting = match self.ledger.begin(job.identity)? {
-            Begun::Sent(message_id) => return Ok(message_id),
+        let waiting = match self.ledger.begin(job.identity) {
             Begun::UnderWay(waiting) => waiting,
             Begun::Mine(hand_over, waiting) => {
                 let mailer = Arc::clone(self);
@@ -175,6 +174,11 @@ impl Mailer {
     async fn carry(&self, job: Job, mut hand_over: HandOver) {
         if let Some(message_id) = hand_over.taken.clone() {
             return hand_over.taken(message_id).await;
+        }
+        match hand_over.sent_before().await {
+            Ok(None) => {}
+            Ok(Some(message_id)) => return hand_over.known(message_id),
+            Err(error) => return hand_over.failed(error),
         }
         let turn = {
             let turn = self.turn(&job);

@@ -77,9 +77,9 @@ async fn mails_are_known_after_reopening_and_forgotten_after_their_time(place: &
         store.put_mail([9; 32], "<9@x>", Timestamp(now.0 - 1)).await.unwrap();
     }
     let store = open(place);
-    assert_eq!(store.mail(&[7; 32], now).unwrap().as_deref(), Some("<7@x>"));
-    assert_eq!(store.mail(&[8; 32], now).unwrap(), None);
-    assert_eq!(store.mail(&[9; 32], now).unwrap(), None);
+    assert_eq!(store.mail(&[7; 32], now).await.unwrap().as_deref(), Some("<7@x>"));
+    assert_eq!(store.mail(&[8; 32], now).await.unwrap(), None);
+    assert_eq!(store.mail(&[9; 32], now).await.unwrap(), None);
 }
 
 async fn pauses_are_known_after_reopening(place: &dyn Place) {
