@@ -63,6 +63,10 @@ impl Ledger {
         Self { store, kept, state: Mutex::default(), count: watch::Sender::new(0) }
     }
 
+    pub(super) fn store(&self) -> Option<Arc<Store>> {
+        self.store.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

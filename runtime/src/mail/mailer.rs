@@ -17,7 +17,7 @@ use super::compose::{Heading, compose};
 use super::content::{self, Addresses};
 use super::identity::{self, MailRun};
 use super::ledger::{Begun, HandOver, Ledger, Waiting};
-use super::rate::Limiter;
+use super::rate::{Limiter, NoTurn};
 use super::relay::capture::{Captured, CapturedMail};
 use super::relay::{Relays, Transport};
 use super::{MailError, Message};
@@ -214,17 +214,22 @@ impl Mailer {
         }
     }
 
+    fn no_turn(&self, why: &NoTurn) -> MailError {
+        let key = format!("`handler.{}.grants.email.rate`", self.handler);
+        MailError::Unavailable(match why {
+            NoTurn::In(wait) => {
+                let wait = wait.as_millis();
+                format!("{key} is used up: the next turn is in {wait} ms, longer than this call may wait")
+            }
+            NoTurn::Unknown(error) => format!("what is used up of {key} can't be told: {error}"),
+        })
+    }
+
     /// Waits for the granted rate and for a place, at most as long as the call may take.
     async fn turn(&self, job: &Job) -> Result<[OwnedSemaphorePermit; 2], MailError> {
         let now = Instant::now();
         if let Some(limiter) = &self.limiter {
-            let turn = limiter.turn(now, job.bound).map_err(|wait| {
-                MailError::Unavailable(format!(
-                    "`handler.{}.grants.email.rate` is used up: the next turn is in {} ms, longer than this call may wait",
-                    self.handler,
-                    wait.as_millis()
-                ))
-            })?;
+            let turn = limiter.turn(job.bound).await.map_err(|why| self.no_turn(&why))?;
             sleep_until(turn).await;
         }
         let places = async {
