@@ -92,6 +92,19 @@ pub enum StoreError {
     Damaged(String),
 }
 
+/// Handlers of whom more events end within their window than are remembered: each is told once, because it will be so from then on.
+#[derive(Debug, Default)]
+struct Crowded(BTreeSet<String>);
+
+impl Crowded {
+    fn say(&mut self, handler: &str) {
+        if self.0.insert(handler.to_owned()) {
+            let bound = DUPLICATES_MAX;
+            tracing::warn!(%handler, bound, "more events end within `duplicates` than are remembered: the oldest are forgotten early");
+        }
+    }
+}
+
 impl EventKey {
     /// The key of the event with this source and id.
     #[must_use]
