@@ -10,6 +10,8 @@ pub mod handler;
 pub mod mail;
 pub mod outcome;
 pub mod queue;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod sandbox;
 pub mod source;
 pub mod store;
