@@ -11,6 +11,8 @@ pub mod mail;
 pub mod outbox;
 pub mod outcome;
 pub mod queue;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod sandbox;
 pub mod source;
 pub mod store;
