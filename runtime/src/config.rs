@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::queue::Start;
+use crate::store::StoreUrl;
 
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
@@ -63,6 +64,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// What this process keeps; absolute.
     pub data: PathBuf,
+    /// Where what processes share, and what outlives them, is kept.
+    pub store: StoreUrl,
     /// This process among others; none: host name and six hex digits made once and kept in `data`.
     pub name: Option<String>,
     /// Prefix of subscriptions.

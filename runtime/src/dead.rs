@@ -3,6 +3,8 @@
 pub mod json;
 mod place;
 mod places;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ use crate::queue::memory::MemoryQueue;
 use crate::queue::url::QueueUrl;
 use crate::queue::{BoxFuture, Delivery, Start};
 use crate::stats::SubscriptionStats;
-use crate::store::{DeadFilter, Store};
+use crate::store::{DeadFilter, Store, StoreUrl};
 
 /// Far longer than anything here takes: it ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -127,6 +127,7 @@ pub(crate) async fn start(choice: Choice) -> Running {
     let server = config::Server {
         listen: "127.0.0.1:0".parse().unwrap(),
         data: PathBuf::from(data.path()),
+        store: StoreUrl::Disk,
         name: None,
         group: "weir".to_owned(),
         grace: Duration::from_secs(1),

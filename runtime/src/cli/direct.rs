@@ -16,6 +16,9 @@ use crate::store::{Settings, Store, StoreError};
 /// The bound on a queue that is opened by its URL alone: the default of `max-size` (surface.md §1).
 pub const MAX_SIZE: u64 = 10 << 30;
 
+/// The name of a command among processes that share a store: it claims nothing there.
+const COMMAND: &str = "command";
+
 /// A queue that this process has opened.
 pub struct Direct {
     queue: Arc<dyn Queue>,
@@ -106,11 +109,11 @@ pub fn queue_of<'c>(config: &'c Config, name: &str) -> Result<&'c QueueConfig, C
 /// # Errors
 /// When another process has it open (its error names that process), or it can't be read.
 pub fn store<T: Default>(config: &Config, read: impl AsyncFnOnce(Arc<Store>) -> Result<T, StoreError>) -> Result<T, CliError> {
-    if !config.server.data.exists() {
+    if !config.server.store.is_shared() && !config.server.data.exists() {
         return Ok(T::default());
     }
     let failed = |error: StoreError| CliError::Failed(error.to_string());
-    let store = Store::open_with(&Settings::of(config)).map_err(failed)?;
+    let store = Store::open_with(&Settings::of(config, COMMAND)).map_err(failed)?;
     runtime()?.block_on(read(store)).map_err(failed)
 }
 

@@ -6,13 +6,14 @@
 //!
 //! Considered and left out: one hash of letters. A stream is what people with Redis tools look for, and `XRANGE` shows it in order.
 
-use std::sync::LazyLock;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-use redis::{Script, ScriptInvocation};
+use ::redis::{Script, ScriptInvocation};
 
 use super::{
-    DEAD_LIST_BYTES_MAX, DeadBounds, DeadCount, DeadCounts, DeadCursor, DeadFilter, DeadLetter, DeadLetters, DeadPage, Unreadable,
-    json,
+    DEAD_LIST_BYTES_MAX, DeadBounds, DeadCount, DeadCounts, DeadCursor, DeadFilter, DeadLetter, DeadLetters, DeadPage,
+    Unreadable, json,
 };
 use crate::clock::{self, Timestamp};
 use crate::queue::BoxFuture;
@@ -43,11 +44,17 @@ fn changing(script: &str) -> Script {
 }
 
 /// One stream of dead letters.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisDead {
-    redis: Redis,
+    redis: Arc<Redis>,
     keys: [String; 4],
     bounds: DeadBounds,
+}
+
+impl fmt::Debug for RedisDead {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("RedisDead").field("server", &self.redis.name()).field("key", &self.keys[0]).finish_non_exhaustive()
+    }
 }
 
 /// A letter as `list.lua` answers it: id, when it was given up, queue, text.
@@ -56,7 +63,7 @@ type Row = (String, u64, String, Vec<u8>);
 impl RedisDead {
     /// The letters in the stream `key`, such as `{orders}.dead`: it has to carry a hash tag, so that all keys are of one slot.
     #[must_use]
-    pub fn new(redis: Redis, key: &str, bounds: DeadBounds) -> Self {
+    pub fn new(redis: Arc<Redis>, key: &str, bounds: DeadBounds) -> Self {
         let keys = ["", ".ids", ".times", ".counts"].map(|suffix| format!("{key}{suffix}"));
         Self { redis, keys, bounds }
     }

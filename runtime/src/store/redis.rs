@@ -5,18 +5,19 @@
 //! While it is away every call fails as unavailable, within the connection's own bound in time, and it heals by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use ::redis::{Script, cmd};
 use futures_util::future::try_join_all;
-use redis::{Script, cmd};
 
 use super::{Claimed, Crowded, DUPLICATES_MAX, MailIdentity, Settings, Sighting, StoreError};
 use crate::clock::{self, Timestamp};
 use crate::config::Rate;
 use crate::dead::redis::RedisDead;
 use crate::dead::{DeadBounds, DeadCounts, DeadFilter, DeadLetter, DeadLetters, DeadPage};
-use crate::redis::Redis;
+use crate::redis::{Redis, RedisProblem};
 
 /// Most deliveries of one script call: Redis answers nobody else meanwhile.
 const CALL_MAX: usize = 500;
@@ -31,9 +32,8 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("re
 static TURN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/turn.lua")));
 
 /// See the module.
-#[derive(Debug)]
 pub(super) struct RedisStore {
-    redis: Redis,
+    redis: Arc<Redis>,
     prefix: String,
     process: String,
     // By queue.
@@ -41,8 +41,21 @@ pub(super) struct RedisStore {
     crowded: Mutex<Crowded>,
 }
 
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("RedisStore").field("server", &self.redis.name()).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl From<RedisProblem> for StoreError {
+    /// Whatever a server answers now, it may answer otherwise when somebody has changed something.
+    fn from(problem: RedisProblem) -> Self {
+        Self::Unavailable(format!("store: {problem}"))
+    }
+}
+
 impl RedisStore {
-    pub(super) fn new(redis: Redis, settings: &Settings) -> Self {
+    pub(super) fn new(redis: Arc<Redis>, settings: &Settings) -> Self {
         let prefix = format!("{{weir:{}}}", settings.group);
         Self { redis, prefix, process: settings.process.clone(), bounds: settings.dead.clone(), crowded: Mutex::default() }
     }
@@ -70,7 +83,7 @@ impl RedisStore {
 
     /// The places of all queues that ever had a dead letter here.
     async fn places(&self) -> Result<Vec<RedisDead>, StoreError> {
-        let queues: BTreeSet<String> = self.redis.command(cmd("SMEMBERS").arg(self.key("dead"))).await?;
+        let queues: BTreeSet<String> = self.redis.query(cmd("SMEMBERS").arg(self.key("dead"))).await?;
         Ok(queues.iter().map(|queue| self.place(queue)).collect())
     }
 
@@ -81,7 +94,7 @@ impl RedisStore {
         }
         for (queue, letters) in queues {
             // First, so that no letter is where nobody looks for it.
-            let () = self.redis.command(cmd("SADD").arg(self.key("dead")).arg(queue)).await?;
+            let () = self.redis.query(cmd("SADD").arg(self.key("dead")).arg(queue)).await?;
             self.place(queue).put(&letters).await?;
         }
         Ok(())
@@ -120,15 +133,20 @@ impl RedisStore {
         if left == 0 {
             return Ok(());
         }
-        Ok(self.redis.command(cmd("SET").arg(key).arg(message_id).arg("PX").arg(left)).await?)
+        Ok(self.redis.query(cmd("SET").arg(key).arg(message_id).arg("PX").arg(left)).await?)
     }
 
     pub(super) async fn mail(&self, identity: &MailIdentity) -> Result<Option<String>, StoreError> {
         let key = self.key(&format!("mail:{}", hex::encode(identity)));
-        Ok(self.redis.command(cmd("GET").arg(key)).await?)
+        Ok(self.redis.query(cmd("GET").arg(key)).await?)
     }
 
-    pub(super) async fn claim(&self, handler: &str, lease: Duration, deliveries: &[Sighting]) -> Result<Vec<Claimed>, StoreError> {
+    pub(super) async fn claim(
+        &self,
+        handler: &str,
+        lease: Duration,
+        deliveries: &[Sighting],
+    ) -> Result<Vec<Claimed>, StoreError> {
         let mut claimed = Vec::with_capacity(deliveries.len());
         for part in deliveries.chunks(CALL_MAX) {
             let mut call = CLAIM.prepare_invoke();
@@ -175,7 +193,12 @@ impl RedisStore {
         Ok(())
     }
 
-    pub(super) async fn turn(&self, handler: &str, rate: Rate, bound: Duration) -> Result<Result<Duration, Duration>, StoreError> {
+    pub(super) async fn turn(
+        &self,
+        handler: &str,
+        rate: Rate,
+        bound: Duration,
+    ) -> Result<Result<Duration, Duration>, StoreError> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(MICROS_MAX);
         let mut call = TURN.key(self.key(&format!("rate:{handler}")));
         call.arg(rate.count).arg(micros(rate.per)).arg(micros(bound));
@@ -186,10 +209,10 @@ impl RedisStore {
 
     pub(super) async fn set_pause(&self, handler: &str, paused: bool) -> Result<(), StoreError> {
         let change = if paused { "SADD" } else { "SREM" };
-        Ok(self.redis.command(cmd(change).arg(self.key("pauses")).arg(handler)).await?)
+        Ok(self.redis.query(cmd(change).arg(self.key("pauses")).arg(handler)).await?)
     }
 
     pub(super) async fn pauses(&self) -> Result<BTreeSet<String>, StoreError> {
-        Ok(self.redis.command(cmd("SMEMBERS").arg(self.key("pauses"))).await?)
+        Ok(self.redis.query(cmd("SMEMBERS").arg(self.key("pauses"))).await?)
     }
 }

@@ -23,8 +23,33 @@ impl EmbeddedPlace {
 
 impl Place for EmbeddedPlace {
     fn open(&self, _: &str, dead: BTreeMap<String, DeadBounds>) -> Arc<Store> {
-        Store::open_with(&Settings { data: self.0.path().to_owned(), dead }).unwrap()
+        Store::open_with(&Settings { data: self.0.path().to_owned(), dead, ..Settings::default() }).unwrap()
     }
+}
+
+/// A group of its own on a server that the tests share.
+#[cfg(feature = "redis")]
+pub(super) struct RedisPlace(&'static str);
+
+#[cfg(feature = "redis")]
+impl RedisPlace {
+    pub(super) fn new(group: &'static str) -> Self {
+        Self(group)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Place for RedisPlace {
+    fn open(&self, name: &str, dead: BTreeMap<String, DeadBounds>) -> Arc<Store> {
+        redis_store(&crate::redis::server::shared().url(0), self.0, name, dead)
+    }
+}
+
+#[cfg(feature = "redis")]
+pub(super) fn redis_store(url: &str, group: &str, name: &str, dead: BTreeMap<String, DeadBounds>) -> Arc<Store> {
+    let url = StoreUrl::parse(url, Path::new("/")).unwrap();
+    let settings = Settings { url, group: group.to_owned(), process: name.to_owned(), dead, ..Settings::default() };
+    Store::open_with(&settings).unwrap()
 }
 
 /// Each scenario as a test over each kind of store.
@@ -34,6 +59,14 @@ macro_rules! scenarios {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 super::$name(&crate::store::tests::EmbeddedPlace::new()).await;
+            })*
+        }
+
+        #[cfg(feature = "redis")]
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(&crate::store::tests::RedisPlace::new(stringify!($name))).await;
             })*
         }
     };

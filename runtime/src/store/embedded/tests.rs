@@ -8,7 +8,7 @@ use crate::store::tests::{letter, recent};
 const KEPT: Timestamp = Timestamp(u64::MAX);
 
 fn embedded(store: &Store) -> &Embedded {
-    let crate::store::Backend::Embedded(embedded) = &store.backend;
+    let crate::store::Backend::Embedded(embedded) = &store.backend else { panic!("not embedded") };
     embedded
 }
 
