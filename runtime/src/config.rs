@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use crate::filter::Filter;
 use crate::queue::Start;
+use crate::store::StoreUrl;
 
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
@@ -66,6 +67,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// What this process keeps; absolute.
     pub data: PathBuf,
+    /// Where what processes share, and what outlives them, is kept.
+    pub store: StoreUrl,
     /// This process among others; none: host name and six hex digits made once and kept in `data`.
     pub name: Option<String>,
     /// Prefix of subscriptions.
@@ -114,6 +117,8 @@ pub struct QueueConfig {
     pub ingress: bool,
     /// Bound on what waits, in bytes.
     pub max_size: u64,
+    /// How much is kept of its dead letters.
+    pub dead_bounds: crate::dead::DeadBounds,
 }
 
 /// `[handler.*]`.

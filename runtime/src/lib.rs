@@ -12,6 +12,8 @@ pub mod mail;
 pub mod outbox;
 pub mod outcome;
 pub mod queue;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod sandbox;
 pub mod source;
 pub mod store;
@@ -23,3 +25,4 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod stats;
+pub mod trial;
