@@ -29,8 +29,9 @@ handlers: wasm-target ## Build the shipped handlers to handlers/*.wasm
 wasm-target: ## Get the Rust target for handlers
 	@.ci/wasm-target
 
-tools: ## Get the mail server that the tests send to
+tools: ## Get the servers that the tests talk to: mail and Redis
 	@tests/servers/get-smtp.sh
+	@tests/servers/get-redis.sh
 
 bench: build wasm-target ## Measure this machine: engine, sandbox, whole path; then the pieces
 	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p bench-handler
