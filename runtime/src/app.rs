@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::data::{DataError, DataFolder};
 use crate::admin::{self, Backend};
 use crate::config::{Config, QueueConfig};
-use crate::dispatcher::Subscription;
+use crate::dispatcher::{Shared, Subscription};
 use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::mail::Relays;
 use crate::queue::{self, Opening, Queue, QueueError};
@@ -128,7 +128,14 @@ impl App {
         let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
-        let subscriptions = subscribe(&config, &queues, &handlers, &store, guests).await?;
+        let shared = Arc::new(Shared {
+            store: Arc::clone(&store),
+            letters: Arc::clone(&store) as _,
+            queues: queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect(),
+            guests: guests.clone(),
+            hops: config.ceilings.hops,
+        });
+        let subscriptions = subscribe(&config, &queues, &handlers, &shared).await?;
         let listen = config.server.listen;
         let failed = |error| StartError::Listen { address: listen, error };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -239,8 +246,7 @@ async fn subscribe(
     config: &Config,
     queues: &Queues,
     handlers: &[Arc<Handler>],
-    store: &Arc<Store>,
-    guests: &Handle,
+    shared: &Arc<Shared>,
 ) -> Result<Vec<Arc<Subscription>>, StartError> {
     let mut subscriptions = Vec::new();
     for handler in handlers {
@@ -248,10 +254,19 @@ async fn subscribe(
         for queue_name in &handler.config.queues {
             // Configuration has checked that it is there.
             let Some((queue, settings)) = queues.get(queue_name) else { continue };
-            let made = queue.subscribe(&name, settings.start).await;
-            made.map_err(|error| StartError::Queue { name: queue_name.clone(), error })?;
+            let failed = |error| StartError::Queue { name: queue_name.clone(), error };
+            if handler.config.order_by.is_some() {
+                queue.keep_order(&name).map_err(failed)?;
+            }
+            match queue.subscribe(&name, settings.start).await {
+                // It is made on the first connection; until then `/readyz` says so (delivery.md §10, §12).
+                Err(QueueError::Unavailable(error)) if queue.features().shared => {
+                    tracing::warn!(queue = %queue_name, %error, "broker is away: trying again");
+                }
+                made => made.map_err(failed)?,
+            }
             let of = (queue_name.as_str(), Arc::clone(queue));
-            subscriptions.push(Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(store), guests.clone()));
+            subscriptions.push(Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(shared)));
         }
     }
     Ok(subscriptions)

@@ -91,6 +91,7 @@ impl Place {
         let version = self.loader.load(&trial.handler, &trial.config, source).await?;
         let tries = Tries::default();
         let job = Job {
+            order_key: None,
             event: &trial.event,
             queue: &trial.queue,
             attempt: tries.failed + 1,
