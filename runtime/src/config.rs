@@ -21,6 +21,7 @@ mod section;
 mod server;
 mod tree;
 mod values;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use super::output::{CliError, EXIT_WRONG, Global, Output};
+use super::output::{CliError, EXIT_WRONG, Global, Output, note};
 use crate::config::{Config, HandlerConfig};
 use crate::handler::{LoadProblem, version};
 use crate::mail::Mailer;
@@ -26,7 +26,7 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
         Ok(config) => config,
         Err(CliError::Config(problems)) if global.json => {
             let errors: Vec<Value> = problems.iter().map(|problem| json!(problem)).collect();
-            return finish(global, &errors, &[]);
+            return finish(global, &errors, &[], &[]);
         }
         Err(error) => return Err(error),
     };
@@ -35,7 +35,7 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
         let text =
             format!("[server] instances is {found}, too few for {} handlers (expected at least {least})", config.handlers.len());
         return match global.json {
-            true => finish(global, &[instances_error(&config, found, least)], &[]),
+            true => finish(global, &[instances_error(&config, found, least)], &[], &[]),
             false => Err(CliError::Wrong(text)),
         };
     }
@@ -54,7 +54,10 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
             }
         }
     }
-    finish(global, &errors, &handlers)
+    if !global.json {
+        config.warnings().iter().for_each(|warning| note(&format!("warning: {warning}")));
+    }
+    finish(global, &errors, &handlers, &config.warnings())
 }
 
 fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerConfig) -> Result<Inspection, LoadProblem> {
@@ -105,9 +108,9 @@ fn shown(name: &str, handler: &HandlerConfig, inspection: &Inspection) -> Value 
     json!({ "name": name, "digest": inspection.digest, "limits": limits, "imports": imports })
 }
 
-fn finish(global: &Global, errors: &[Value], handlers: &[Value]) -> Result<ExitCode, CliError> {
+fn finish(global: &Global, errors: &[Value], handlers: &[Value], warnings: &[String]) -> Result<ExitCode, CliError> {
     Output::stdout(|output| match (global.json, errors.is_empty()) {
-        (true, _) => output.json(&json!({ "errors": errors, "handlers": handlers })),
+        (true, _) => output.json(&json!({ "errors": errors, "warnings": warnings, "handlers": handlers })),
         (false, true) => output.line(&human(handlers)),
         (false, false) => Ok(()),
     })?;
