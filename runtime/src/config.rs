@@ -7,6 +7,7 @@
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
 mod diagnostic;
+mod filter;
 mod grants;
 mod handlers;
 mod interpolate;
@@ -29,8 +30,10 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::Filter;
 use crate::queue::Start;
 use crate::store::StoreUrl;
 
@@ -128,6 +131,8 @@ pub struct HandlerConfig {
     pub queues: Vec<String>,
     /// Most events at once; never 0.
     pub concurrency: u32,
+    /// Which events it takes; none: all of them. Shared, because configurations are cloned and it is compiled.
+    pub filter: Option<Arc<Filter>>,
     /// Its limits, each at most its ceiling.
     pub limits: Limits,
     /// Where each of them came from, for `weir check`.

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod dead;
 pub mod dispatcher;
 pub mod event;
+pub mod filter;
 pub mod handler;
 pub mod mail;
 pub mod outbox;
