@@ -209,6 +209,8 @@ impl Store {
         rate: Rate,
         bound: Duration,
     ) -> Result<Option<Result<Duration, Duration>>, StoreError> {
+        #[cfg(not(feature = "redis"))]
+        let _ = (handler, rate, bound);
         match &self.backend {
             Backend::Embedded(_) => Ok(None),
             #[cfg(feature = "redis")]
