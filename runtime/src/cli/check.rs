@@ -26,7 +26,7 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
         Ok(config) => config,
         Err(CliError::Config(problems)) if global.json => {
             let errors: Vec<Value> = problems.iter().map(|problem| json!(problem)).collect();
-            return finish(global, &errors, &[], &[]);
+            return finish(global, &errors, &[]);
         }
         Err(error) => return Err(error),
     };
@@ -35,7 +35,7 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
         let text =
             format!("[server] instances is {found}, too few for {} handlers (expected at least {least})", config.handlers.len());
         return match global.json {
-            true => finish(global, &[instances_error(&config, found, least)], &[], &[]),
+            true => finish(global, &[instances_error(&config, found, least)], &[]),
             false => Err(CliError::Wrong(text)),
         };
     }
@@ -54,10 +54,9 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
             }
         }
     }
-    if !global.json {
-        config.warnings().iter().for_each(|warning| note(&format!("warning: {warning}")));
-    }
-    finish(global, &errors, &handlers, &config.warnings())
+    // Beside the result, whose fields are of errors and handlers alone.
+    config.warnings().iter().for_each(|warning| note(&format!("warning: {warning}")));
+    finish(global, &errors, &handlers)
 }
 
 fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerConfig) -> Result<Inspection, LoadProblem> {
@@ -108,9 +107,9 @@ fn shown(name: &str, handler: &HandlerConfig, inspection: &Inspection) -> Value 
     json!({ "name": name, "digest": inspection.digest, "limits": limits, "imports": imports })
 }
 
-fn finish(global: &Global, errors: &[Value], handlers: &[Value], warnings: &[String]) -> Result<ExitCode, CliError> {
+fn finish(global: &Global, errors: &[Value], handlers: &[Value]) -> Result<ExitCode, CliError> {
     Output::stdout(|output| match (global.json, errors.is_empty()) {
-        (true, _) => output.json(&json!({ "errors": errors, "warnings": warnings, "handlers": handlers })),
+        (true, _) => output.json(&json!({ "errors": errors, "handlers": handlers })),
         (false, true) => output.line(&human(handlers)),
         (false, false) => Ok(()),
     })?;
