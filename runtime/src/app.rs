@@ -118,6 +118,9 @@ impl App {
         let data = DataFolder::own(&config.server.data)?;
         let name = data.name(config.server.name.as_deref())?;
         tracing::info!(%name, group = %config.server.group, data = %config.server.data.display(), "starting");
+        for warning in config.warnings() {
+            tracing::warn!(%warning, "configuration");
+        }
         let store = Store::open_with(&Settings::of(&config, &name))?;
         let sandbox = Sandbox::new(&config.ceilings, config.server.instances, Some(&config.server.data));
         let instances = sandbox.instances() as usize;

@@ -22,6 +22,7 @@ mod section;
 mod server;
 mod tree;
 mod values;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

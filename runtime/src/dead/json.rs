@@ -7,7 +7,7 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{DEAD_LETTER_BYTES_MAX, DeadLetter};
+use super::{DEAD_LETTER_BYTES_MAX, DeadBounds, DeadLetter};
 use crate::clock::Timestamp;
 use crate::event::{self, Event};
 use crate::outcome::{Limit, Outcome};
@@ -37,14 +37,15 @@ pub fn to_json(letter: &DeadLetter) -> serde_json::Value {
     serde_json::to_value(letter).unwrap_or_default()
 }
 
-/// The dead letter as a place keeps it: without log and backtrace when it would be larger than [`DEAD_LETTER_BYTES_MAX`].
+/// The dead letter as a place with these bounds keeps it: without log and backtrace when it would be larger than all that the place
+/// keeps, or than [`DEAD_LETTER_BYTES_MAX`].
 ///
 /// # Errors
 /// When it can't be written as JSON.
-pub fn stored(letter: &DeadLetter) -> Result<Vec<u8>, String> {
+pub fn stored(letter: &DeadLetter, bounds: DeadBounds) -> Result<Vec<u8>, String> {
     let written = |letter: &DeadLetter| serde_json::to_vec(letter).map_err(|error| error.to_string());
     let bytes = written(letter)?;
-    if bytes.len() <= DEAD_LETTER_BYTES_MAX {
+    if bytes.len() <= DEAD_LETTER_BYTES_MAX && bytes.len() as u64 <= bounds.bytes {
         return Ok(bytes);
     }
     written(&DeadLetter { log: String::new(), backtrace: Vec::new(), ..letter.clone() })
