@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use rustix::fs::{Advice, fadvise, statvfs};
+use tokio::sync::Notify;
 
 use super::plan::{Change, Plan, Settled, Written};
 use super::tables::{self, DELAYED, EVENTS, KEPT, Numbers, SUBSCRIPTIONS};
@@ -52,6 +53,8 @@ pub(super) struct Store {
     database: RwLock<Option<Database>>,
     // Set by whoever meets a failure, cleared by the writer.
     broken: Mutex<Option<String>>,
+    /// Tells the writer of a failure that it has not met itself.
+    failed: Notify,
 }
 
 impl std::fmt::Debug for Store {
@@ -80,7 +83,7 @@ pub(super) fn file_opener(folder: &Path) -> Opener {
 impl Store {
     /// Opens or makes the database.
     pub(super) fn open(folder: &Path, opener: Opener) -> Result<(Self, Loaded), QueueError> {
-        let store = Self { folder: folder.to_owned(), opener, database: RwLock::default(), broken: Mutex::default() };
+        let store = Self { folder: folder.to_owned(), opener, database: RwLock::default(), broken: Mutex::default(), failed: Notify::new() };
         let loaded = store.reopen().map_err(QueueError::Unavailable)?;
         Ok((store, loaded))
     }
@@ -91,7 +94,7 @@ impl Store {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
         let database = (self.opener)(&builder).map_err(|error| self.failure("opening", &error))?;
-        let loaded = prepare(&database).and_then(|()| load(&database));
+        let loaded = prepare(&database).and_then(|()| load(&database.begin_read()?));
         let (loaded, format) = loaded.map_err(|error| self.failure("reading", &error))?;
         if format != tables::FORMAT {
             let known = tables::FORMAT;
@@ -104,6 +107,11 @@ impl Store {
         Ok(loaded)
     }
 
+    /// Reads everything but events.
+    pub(super) fn load(&self) -> Result<Loaded, String> {
+        Ok(self.read(load)?.0)
+    }
+
     /// Closes the database once no one reads any more.
     pub(super) fn close(&self) {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -112,6 +120,11 @@ impl Store {
     /// Why it can't be used until it is opened again.
     pub(super) fn broken(&self) -> Option<String> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a read that fails.
+    pub(super) async fn failed(&self) {
+        self.failed.notified().await;
     }
 
     /// Notes the first failure; it is the one that tells the cause.
@@ -132,6 +145,7 @@ impl Store {
         result.map_err(|error| {
             let cause = self.failure("reading", &error);
             self.set_broken(Some(&cause));
+            self.failed.notify_one();
             cause
         })
     }
@@ -212,9 +226,8 @@ fn prepare(database: &Database) -> Result<(), redb::Error> {
     Ok(txn.commit()?)
 }
 
-fn load(database: &Database) -> Result<(Loaded, u64), redb::Error> {
-    let txn = database.begin_read()?;
-    let (numbers, format) = Numbers::read(&txn)?;
+fn load(txn: &ReadTransaction) -> Result<(Loaded, u64), redb::Error> {
+    let (numbers, format) = Numbers::read(txn)?;
     let mut ledger = Ledger { end: numbers.end, floor: numbers.floor, first: numbers.first > 0, ..Ledger::default() };
     let kept = txn.open_table(KEPT)?;
     for entry in txn.open_table(SUBSCRIPTIONS)?.iter()? {
