@@ -58,6 +58,9 @@ impl Subscription {
             attempts_left: attempts_left(delivery.tries, policy),
             first_seen: delivery.first_seen,
         };
+        // For the case that the process is killed by it.
+        let begun = Tries { failed: delivery.tries.failed + 1, ..delivery.tries };
+        self.queue.note(&self.name, delivery.position, begun);
         let report = sandbox::run(&version.program, &version.setup, job).await;
         self.count(&report);
         let verdict = verdict(&report.outcome, delivery.tries, policy, now(), fastrand::f64());

@@ -36,7 +36,9 @@ use self::row::Row;
 use self::running::Running;
 use self::store::{Opener, Store};
 use self::writer::{Recovery, Writer};
-use super::{BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settle, Settlement, Start, Tries};
+use super::{
+    BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settle, Settlement, Start, Tries,
+};
 use crate::clock;
 
 /// Most bytes of events, in KiB, that wait for the next commits: beyond it publishers wait before their events are written down, so

@@ -45,7 +45,8 @@ fn settled(ledger: &Ledger, notes: &[Note]) -> BTreeMap<String, Settled> {
     }
     let one = |(name, reading): (&String, &Reading)| {
         let (id, cursor) = (reading.id, reading.cursor);
-        let lost = noted.range((id, 0)..=(id, u64::MAX)).filter_map(|((_, seq), tries)| Some((*seq, counted(reading, *seq, *tries)?)));
+        let lost =
+            noted.range((id, 0)..=(id, u64::MAX)).filter_map(|((_, seq), tries)| Some((*seq, counted(reading, *seq, *tries)?)));
         let retried: Vec<_> = lost.filter(|(seq, _)| *seq < ledger.end).map(|(seq, (due, tries))| (seq, due, tries)).collect();
         let last = retried.last()?.0;
         let cursor = cursor.max(last + 1);

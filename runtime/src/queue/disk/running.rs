@@ -233,9 +233,15 @@ mod tests {
     #[test]
     fn slots_are_used_again_and_bounded() {
         let mut slots = Slots::default();
-        assert_eq!([slots.note((1, 1), tries(1)), slots.note((1, 2), tries(1)), slots.note((2, 1), tries(1))], [Some(0), Some(1), Some(2)]);
+        assert_eq!(
+            [slots.note((1, 1), tries(1)), slots.note((1, 2), tries(1)), slots.note((2, 1), tries(1))],
+            [Some(0), Some(1), Some(2)]
+        );
         assert_eq!(slots.note((1, 2), tries(2)), Some(1), "an event has one slot");
-        assert_eq!((slots.change((1, 2), tries(2)), slots.change((1, 2), tries(1)), slots.change((9, 9), tries(1))), (None, Some(1), None));
+        assert_eq!(
+            (slots.change((1, 2), tries(2)), slots.change((1, 2), tries(1)), slots.change((9, 9), tries(1))),
+            (None, Some(1), None)
+        );
         slots.free((1, 2));
         slots.free((1, 2));
         assert_eq!((slots.note((1, 3), tries(1)), slots.note((1, 4), tries(1))), (Some(1), Some(3)));

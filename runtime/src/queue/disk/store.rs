@@ -83,7 +83,13 @@ pub(super) fn file_opener(folder: &Path) -> Opener {
 impl Store {
     /// Opens or makes the database.
     pub(super) fn open(folder: &Path, opener: Opener) -> Result<(Self, Loaded), QueueError> {
-        let store = Self { folder: folder.to_owned(), opener, database: RwLock::default(), broken: Mutex::default(), failed: Notify::new() };
+        let store = Self {
+            folder: folder.to_owned(),
+            opener,
+            database: RwLock::default(),
+            broken: Mutex::default(),
+            failed: Notify::new(),
+        };
         let loaded = store.reopen().map_err(QueueError::Unavailable)?;
         Ok((store, loaded))
     }

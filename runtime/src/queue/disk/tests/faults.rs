@@ -66,7 +66,9 @@ impl StorageBackend for Faulty {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         let once = Fault::WriteOnce as u8;
-        if self.has(Fault::Write) || self.fault.compare_exchange(once, Fault::None as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        if self.has(Fault::Write)
+            || self.fault.compare_exchange(once, Fault::None as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        {
             return Err(Error::other("input/output error"));
         }
         if self.has(Fault::NoSpace) {
