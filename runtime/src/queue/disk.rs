@@ -9,6 +9,7 @@
 
 mod command;
 mod live;
+mod load;
 mod lock;
 mod lost;
 mod plan;
@@ -16,6 +17,7 @@ mod pull;
 mod recent;
 mod row;
 mod running;
+mod settle;
 mod store;
 mod tables;
 mod writer;
@@ -36,9 +38,7 @@ use self::row::Row;
 use self::running::Running;
 use self::store::{Opener, Store};
 use self::writer::{Recovery, Writer};
-use super::{
-    BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settle, Settlement, Start, Tries,
-};
+use super::{BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settlement, Start, Tries};
 use crate::clock;
 
 /// Most bytes of events, in KiB, that wait for the next commits: beyond it publishers wait before their events are written down, so
@@ -102,7 +102,7 @@ impl DiskQueue {
         let (running, notes) = Running::open(folder)?;
         let (store, loaded) = Store::open(folder, opener)?;
         let (loaded, counted) = lost::count(&store, loaded, &notes, &name)?;
-        let store::Loaded { ledger, written } = loaded;
+        let load::Loaded { ledger, written } = loaded;
         let live = Live {
             ledger,
             numbers: written.numbers,
@@ -177,38 +177,6 @@ impl DiskQueue {
             }
         }
         self.ask(|answer| Command::Publish { rows, delayed, weight, answer }).await
-    }
-
-    async fn settle_batch(&self, subscription: &str, batch: Vec<Settlement>) -> Result<Vec<Position>, QueueError> {
-        let (returned, lasting): (Vec<_>, Vec<_>) = batch.into_iter().partition(|settlement| settlement.settle == Settle::Return);
-        if !lasting.is_empty() {
-            if lasting.iter().any(|settlement| settlement.settle != Settle::Ack) {
-                let notes = self.shared.open()?.notes_of_retries(subscription, &lasting);
-                self.shared.running.write(notes);
-            }
-            let subscription = subscription.to_owned();
-            self.ask(|answer| Command::Settle { subscription, batch: lasting, answer }).await?;
-        }
-        if !returned.is_empty() {
-            let seqs: Vec<u64> = returned.iter().filter_map(|settlement| u64::try_from(settlement.position.0).ok()).collect();
-            // Cleared while they are still leased: nobody else gets their slots meanwhile.
-            let slots = self.shared.open()?.slots_of(subscription, &seqs);
-            self.shared.running.clear(slots);
-            self.shared.open()?.give_back(subscription, &seqs);
-            self.shared.changed.notify_waiters();
-        }
-        // Leases last as long as the process: none comes too late.
-        Ok(Vec::new())
-    }
-
-    fn note_tries(&self, subscription: &str, position: Position, tries: Tries) {
-        let Ok(seq) = u64::try_from(position.0) else { return };
-        let noted = self.shared.open().ok().and_then(|mut live| live.note(subscription, seq, tries));
-        match noted {
-            Some((Some(slot), note)) => self.shared.running.write([(slot, note)]),
-            Some((None, _)) => self.shared.running.say("more events run than there is room for"),
-            None => {}
-        }
     }
 
     async fn end(&self) {

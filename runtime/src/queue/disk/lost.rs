@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::load::Loaded;
 use super::plan::{Plan, Settled};
 use super::running::{Key, Note};
-use super::store::{Loaded, Store};
+use super::store::Store;
 use crate::clock::Timestamp;
 use crate::queue::ledger::{Ledger, PENDING_MAX, Reading};
 use crate::queue::{QueueError, Tries};

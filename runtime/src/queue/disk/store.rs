@@ -11,11 +11,11 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, 
 use rustix::fs::{Advice, fadvise, statvfs};
 use tokio::sync::Notify;
 
+use super::load::{Loaded, load, prepare};
 use super::plan::{Change, Plan, Settled, Written};
 use super::tables::{self, DELAYED, EVENTS, KEPT, Numbers, SUBSCRIPTIONS};
 use crate::clock::Timestamp;
 use crate::queue::QueueError;
-use crate::queue::ledger::{Ledger, Reading};
 
 /// Memory that redb may use for pages: events that matter are in memory as events already (`recent.rs`).
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -38,13 +38,6 @@ const DATABASE_FILE: &str = "events.redb";
 
 /// Makes a database out of what a folder holds.
 pub(super) type Opener = Box<dyn Fn(&Builder) -> Result<Database, redb::Error> + Send + Sync>;
-
-/// What is read at the start.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) ledger: Ledger,
-    pub(super) written: Written,
-}
 
 pub(super) struct Store {
     folder: PathBuf,
@@ -221,37 +214,6 @@ impl Store {
     fn failure(&self, doing: &str, error: &redb::Error) -> String {
         format!("{doing} the queue in `{}` failed: {error}", self.folder.display())
     }
-}
-
-fn prepare(database: &Database) -> Result<(), redb::Error> {
-    if tables::exist(&database.begin_read()?)? {
-        return Ok(());
-    }
-    let txn = database.begin_write()?;
-    tables::create(&txn)?;
-    Ok(txn.commit()?)
-}
-
-fn load(txn: &ReadTransaction) -> Result<(Loaded, u64), redb::Error> {
-    let (numbers, format) = Numbers::read(txn)?;
-    let mut ledger = Ledger { end: numbers.end, floor: numbers.floor, first: numbers.first > 0, ..Ledger::default() };
-    let kept = txn.open_table(KEPT)?;
-    for entry in txn.open_table(SUBSCRIPTIONS)?.iter()? {
-        let (name, value) = entry?;
-        let (id, cursor) = value.value();
-        let mut reading = Reading::from(cursor, []);
-        reading.id = id;
-        for entry in kept.range((id, 0)..=(id, u64::MAX))? {
-            let (key, value) = entry?;
-            let (due, tries) = tables::kept_from(value.value());
-            reading.restore(key.value().1, due, tries);
-        }
-        ledger.readings.insert(name.value().to_owned(), reading);
-    }
-    let delayed = txn.open_table(DELAYED)?;
-    let next_due = delayed.first()?.map(|(key, _)| Timestamp(key.value().0));
-    let written = Written { numbers, events: txn.open_table(EVENTS)?.len()?, delayed: delayed.len()?, next_due };
-    Ok((Loaded { ledger, written }, format))
 }
 
 /// Events that arrive, are published, and go.
