@@ -8,6 +8,7 @@ mod commands;
 mod delivery;
 mod drain;
 mod examples;
+mod lost;
 mod neighbours;
 mod outcomes;
 mod outside;
