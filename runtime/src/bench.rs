@@ -251,6 +251,7 @@ fn handler_config() -> HandlerConfig {
         component: "bench".into(),
         queues: vec!["bench".to_owned()],
         concurrency: CONCURRENCY,
+        paused: false,
         limits: Limits::default(),
         limit_sources: crate::config::LimitSources::default(),
         retry: RetryPolicy::default(),

@@ -124,6 +124,8 @@ pub struct HandlerConfig {
     pub queues: Vec<String>,
     /// Most events at once; never 0.
     pub concurrency: u32,
+    /// Nothing is pulled for it.
+    pub paused: bool,
     /// Its limits, each at most its ceiling.
     pub limits: Limits,
     /// Where each of them came from, for `weir check`.

@@ -1,7 +1,9 @@
 //! A dead letter: an event that was given up, with all that is needed to understand why. Where they are kept: `store.rs`.
 
+pub mod all;
 pub mod json;
 mod place;
+pub mod replay;
 
 use std::sync::Arc;
 

@@ -38,7 +38,7 @@ pub(super) fn read(
 }
 
 fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
-    section.later(&["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"]);
+    section.later(&["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
         None => {
@@ -48,13 +48,14 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
     };
     let queues = queues::names(section, known);
     let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
+    let paused = section.flag("paused").unwrap_or(false);
     refuse_other_isolation(section);
     refuse_other_ways_to_run(section);
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
     let retry = section.section("retry", retry);
     let config = section.section("config", values);
     let grants = section.section("grants", |section| grants::read(section, known));
-    Some(HandlerConfig { component: component?, queues: queues?, concurrency, limits, limit_sources, retry, config, grants })
+    Some(HandlerConfig { component: component?, queues: queues?, concurrency, paused, limits, limit_sources, retry, config, grants })
 }
 
 /// A path as it is written in a text, absolute.
