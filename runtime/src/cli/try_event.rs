@@ -1,6 +1,7 @@
 //! `weir try`: one event or dead letter through a handler on this machine, so that a fix is tried before it is deployed. `trial.rs` runs
 //! it; this finds out what is tried as which handler, and says what it came to.
 
+mod live;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -66,11 +67,13 @@ pub(super) fn run_to(args: &Try, global: &Global, output: &mut Output) -> Result
     let config = found.config(args, global)?;
     let trial = found.trial(args, &config)?;
     let runtime = direct::runtime()?;
-    let _entered = runtime.enter();
-    let place = Place::new(&config, effects(args, &config, &trial)?);
-    let tried = runtime.block_on(place.run(&trial));
+    let effects = effects(args, &config, &trial)?;
+    let tried = runtime.block_on(async { Place::new(&config, effects).run(&trial).await });
     let tried = tried.map_err(|problem| CliError::Wrong(format!("handler `{}`: {problem}", trial.handler)))?;
     if global.json { output.json(&tried)? } else { print(&trial, &tried, output)? }
+    if args.live {
+        live::publish(&tried.published, &args.server, (&config, global))?;
+    }
     match tried.report.outcome {
         Outcome::Done => Ok(ExitCode::SUCCESS),
         Outcome::Load { .. } => Err(CliError::Wrong(format!("handler `{}` can't be instantiated", trial.handler))),
@@ -192,7 +195,7 @@ fn defaults(overrides: &[String]) -> Result<Config, CliError> {
 }
 
 fn effects(args: &Try, config: &Config, trial: &Trial) -> Result<Effects, CliError> {
-    // Without a mail there is nothing to look up.
+    // Without mails there is nothing to look up; what is published leaves when the handler is done.
     if !args.live || trial.config.grants.email.is_none() {
         return Ok(Effects::Captured);
     }

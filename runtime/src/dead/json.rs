@@ -119,14 +119,6 @@ struct WrittenLimit<'a> {
     value: u64,
 }
 
-struct AsCloudEvent<'a>(&'a Event);
-
-impl Serialize for AsCloudEvent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        event::json::write_into(self.0, serializer)
-    }
-}
-
 /// The fields of surface.md §3, in that order.
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -142,7 +134,7 @@ impl Serialize for DeadLetter {
         json.serialize_field("first_at", &self.first_at.to_string())?;
         json.serialize_field("dead_at", &self.dead_at.to_string())?;
         json.serialize_field("version", &self.version)?;
-        json.serialize_field("event", &AsCloudEvent(&self.event))?;
+        json.serialize_field("event", &event::json::AsJson(&self.event))?;
         json.serialize_field("log", &self.log)?;
         json.serialize_field("backtrace", &self.backtrace)?;
         json.end()
