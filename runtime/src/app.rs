@@ -120,7 +120,7 @@ impl App {
         let data = DataFolder::own(&config.server.data)?;
         let name = data.name(config.server.name.as_deref())?;
         tracing::info!(%name, group = %config.server.group, data = %config.server.data.display(), "starting");
-        let store = Store::open_with(&Settings::of(&config))?;
+        let store = Store::open_with(&Settings::of(&config, &name))?;
         let sandbox = Sandbox::new(&config.ceilings, config.server.instances, Some(&config.server.data));
         let instances = sandbox.instances() as usize;
         if instances <= config.handlers.len() {

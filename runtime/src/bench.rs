@@ -252,6 +252,7 @@ fn handler_config() -> HandlerConfig {
         queues: vec!["bench".to_owned()],
         concurrency: CONCURRENCY,
         paused: false,
+        filter: None,
         limits: Limits::default(),
         limit_sources: crate::config::LimitSources::default(),
         retry: RetryPolicy::default(),

@@ -7,6 +7,7 @@
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
 mod diagnostic;
+mod filter;
 mod grants;
 mod handlers;
 mod interpolate;
@@ -28,9 +29,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::Filter;
 use crate::queue::Start;
+use crate::store::StoreUrl;
 
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
@@ -63,6 +67,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// What this process keeps; absolute.
     pub data: PathBuf,
+    /// Where what processes share, and what outlives them, is kept.
+    pub store: StoreUrl,
     /// This process among others; none: host name and six hex digits made once and kept in `data`.
     pub name: Option<String>,
     /// Prefix of subscriptions.
@@ -126,6 +132,8 @@ pub struct HandlerConfig {
     pub concurrency: u32,
     /// Nothing is pulled for it.
     pub paused: bool,
+    /// Which events it takes; none: all of them. Shared, because configurations are cloned and it is compiled.
+    pub filter: Option<Arc<Filter>>,
     /// Its limits, each at most its ceiling.
     pub limits: Limits,
     /// Where each of them came from, for `weir check`.

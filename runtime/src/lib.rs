@@ -6,11 +6,14 @@ pub mod clock;
 pub mod dead;
 pub mod dispatcher;
 pub mod event;
+pub mod filter;
 pub mod handler;
 pub mod mail;
 pub mod outbox;
 pub mod outcome;
 pub mod queue;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod sandbox;
 pub mod source;
 pub mod store;

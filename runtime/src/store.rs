@@ -1,10 +1,13 @@
 //! What processes must share and what must outlive one, beside the queues (delivery.md §6): mails sent, duplicates, pauses, and the
-//! dead letters that no broker holds. This page is its face; where it is kept: `store/embedded.rs`.
+//! dead letters that no broker holds. This page is its face; where it is kept: `store/embedded.rs`, `store/redis.rs`.
 //!
 //! A write is answered once it is durable. Nothing here decides what is a dead letter, a duplicate's end, or whether a mail may be
 //! sent again.
 
 mod embedded;
+#[cfg(feature = "redis")]
+mod redis;
+mod url;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,10 +22,13 @@ pub use crate::dead::{
 };
 
 use crate::clock::{self, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Rate};
 use crate::dead::{DeadLetter, DeadLetters};
 use crate::queue::BoxFuture;
 use embedded::Embedded;
+#[cfg(feature = "redis")]
+use redis::RedisStore;
+pub use url::StoreUrl;
 
 /// Most events that are remembered as ended, of one handler (its `duplicates`); then the oldest are forgotten first. Ten minutes of
 /// 1,600 events a second; some 100 bytes each in the store's file.
@@ -40,11 +46,19 @@ pub struct Store {
 #[derive(Debug)]
 enum Backend {
     Embedded(Embedded),
+    #[cfg(feature = "redis")]
+    Redis(RedisStore),
 }
 
 /// Where a store is and what it keeps.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// Where it is: `[server] store`.
+    pub url: StoreUrl,
+    /// The installation that it is of, where several share one server: `[server] group`.
+    pub group: String,
+    /// This process among those that share it: `[server] name`.
+    pub process: String,
     /// The folder of the embedded store: `[server] data`.
     pub data: PathBuf,
     /// The bounds on dead letters of each queue; a queue that is not here has the default ones.
@@ -92,6 +106,19 @@ pub enum StoreError {
     Damaged(String),
 }
 
+/// Handlers of whom more events end within their window than are remembered: each is told once, because it will be so from then on.
+#[derive(Debug, Default)]
+struct Crowded(BTreeSet<String>);
+
+impl Crowded {
+    fn say(&mut self, handler: &str) {
+        if self.0.insert(handler.to_owned()) {
+            let bound = DUPLICATES_MAX;
+            tracing::warn!(%handler, bound, "more events end within `duplicates` than are remembered: the oldest are forgotten early");
+        }
+    }
+}
+
 impl EventKey {
     /// The key of the event with this source and id.
     #[must_use]
@@ -107,11 +134,18 @@ impl EventKey {
 }
 
 impl Settings {
-    /// The store that a configuration names.
+    /// The store that a configuration names, for the process of this name.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub fn of(config: &Config, process: &str) -> Self {
         let dead = config.queues.iter().map(|(name, queue)| (name.clone(), queue.dead_bounds)).collect();
-        Self { data: config.server.data.clone(), dead }
+        let server = &config.server;
+        Self {
+            url: server.store.clone(),
+            group: server.group.clone(),
+            process: process.to_owned(),
+            data: server.data.clone(),
+            dead,
+        }
     }
 }
 
@@ -124,12 +158,21 @@ impl Store {
         Self::open_with(&Settings { data: data.to_owned(), ..Settings::default() })
     }
 
-    /// Opens a store. The embedded one makes its folder (mode 0700) and file (0600). Blocks: call it at start.
+    /// Opens a store. The embedded one makes its folder (mode 0700) and file (0600) and blocks: call it at start. One on a server
+    /// connects when it is first asked.
     ///
     /// # Errors
-    /// When another process has it open, when the disk fails, or when the file is not a store.
+    /// When another process has the embedded one open, when the disk fails, or when the file is not a store; when certificates for a
+    /// server can't be read.
     pub fn open_with(settings: &Settings) -> Result<Arc<Self>, StoreError> {
-        let backend = Backend::Embedded(Embedded::open(settings)?);
+        let backend = match &settings.url {
+            StoreUrl::Disk => Backend::Embedded(Embedded::open(settings)?),
+            #[cfg(feature = "redis")]
+            StoreUrl::Redis(url) => {
+                let server = crate::redis::Redis::new(url)?;
+                Backend::Redis(RedisStore::new(Arc::new(server), settings))
+            }
+        };
         Ok(Arc::new(Self { backend }))
     }
 
@@ -181,6 +224,8 @@ impl Store {
     pub async fn put_mail(&self, identity: MailIdentity, message_id: &str, expires: Timestamp) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Embedded(store) => store.put_mail(identity, message_id, expires).await,
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.put_mail(identity, message_id, expires).await,
         }
     }
 
@@ -188,9 +233,11 @@ impl Store {
     ///
     /// # Errors
     /// When the store can't be read.
-    pub fn mail(&self, identity: &MailIdentity, now: Timestamp) -> Result<Option<String>, StoreError> {
+    pub async fn mail(&self, identity: &MailIdentity, now: Timestamp) -> Result<Option<String>, StoreError> {
         match &self.backend {
             Backend::Embedded(store) => store.mail(identity, now),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.mail(identity).await,
         }
     }
 
@@ -205,6 +252,8 @@ impl Store {
     pub async fn claim(&self, handler: &str, lease: Duration, deliveries: &[Sighting]) -> Result<Vec<Claimed>, StoreError> {
         match &self.backend {
             Backend::Embedded(store) => store.claim(handler, lease, deliveries, clock::now()),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.claim(handler, lease, deliveries).await,
         }
     }
 
@@ -216,6 +265,8 @@ impl Store {
     pub async fn keep(&self, handler: &str, window: Duration, deliveries: &[Sighting]) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Embedded(store) => store.keep(handler, clock::now().after(window), deliveries).await,
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.keep(handler, window, deliveries).await,
         }
     }
 
@@ -229,6 +280,26 @@ impl Store {
                 store.release(handler, deliveries);
                 Ok(())
             }
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.release(handler, deliveries).await,
+        }
+    }
+
+    /// Takes the next turn of a handler's rate of mails, never more than `count` in any `per`, if it comes within `bound`: how far ahead
+    /// it is. Else how far it would be, as the inner error, and takes nothing. None: this store is of one process, which counts itself.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn turn(
+        &self,
+        handler: &str,
+        rate: Rate,
+        bound: Duration,
+    ) -> Result<Option<Result<Duration, Duration>>, StoreError> {
+        match &self.backend {
+            Backend::Embedded(_) => Ok(None),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.turn(handler, rate, bound).await.map(Some),
         }
     }
 
@@ -239,6 +310,8 @@ impl Store {
     pub async fn set_pause(&self, handler: &str, paused: bool) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Embedded(store) => store.set_pause(handler, paused).await,
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.set_pause(handler, paused).await,
         }
     }
 
@@ -249,6 +322,8 @@ impl Store {
     pub async fn pauses(&self) -> Result<BTreeSet<String>, StoreError> {
         match &self.backend {
             Backend::Embedded(store) => store.pauses(),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.pauses().await,
         }
     }
 }
@@ -257,24 +332,32 @@ impl DeadLetters for Store {
     fn put<'a>(&'a self, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Result<(), StoreError>> {
         match &self.backend {
             Backend::Embedded(store) => Box::pin(store.put_dead(letters)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.put_dead(letters)),
         }
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<DeadLetter>, StoreError>> {
         match &self.backend {
             Backend::Embedded(store) => Box::pin(store.get_dead(id)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.get_dead(id)),
         }
     }
 
     fn list(&self, filter: DeadFilter) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
         match &self.backend {
             Backend::Embedded(store) => Box::pin(store.list_dead(filter)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.list_dead(filter)),
         }
     }
 
     fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         match &self.backend {
             Backend::Embedded(store) => Box::pin(store.remove_dead(id)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.remove_dead(id)),
         }
     }
 
@@ -284,9 +367,11 @@ impl DeadLetters for Store {
                 let counts = store.dead_counts();
                 Box::pin(async { Ok(counts) })
             }
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.dead_counts()),
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

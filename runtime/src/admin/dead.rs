@@ -10,7 +10,7 @@ use axum::response::Response;
 
 use super::State;
 use super::answer::{self, Failure};
-use super::routes::{MORE, ask, broken, named};
+use super::routes::{MISSING, MORE, ask, broken, named};
 use crate::clock::{self, Timestamp};
 use crate::dead::replay::ReplayError;
 use crate::dead::{DEAD_LIST_MAX, DeadFilter};
@@ -25,6 +25,9 @@ pub(super) async fn list(Shared(state): Shared<Arc<State>>, RawQuery(query): Raw
     let filter = filter_of(query.as_deref(), clock::now()).map_err(bad)?;
     let page = ask(state.backend.dead(filter)).await?.map_err(broken)?;
     let mut response = answer::json(StatusCode::OK, &page.letters);
+    if !page.missing.is_empty() {
+        response.headers_mut().insert(MISSING, HeaderValue::from(page.missing.len()));
+    }
     if let Some(next) = page.next
         && let Ok(next) = HeaderValue::from_str(&next.to_string())
     {
@@ -41,11 +44,7 @@ pub(super) async fn one(Shared(state): Shared<Arc<State>>, id: Id) -> Result<Res
     }
 }
 
-pub(super) async fn replay(
-    Shared(state): Shared<Arc<State>>,
-    id: Id,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Failure> {
+pub(super) async fn replay(Shared(state): Shared<Arc<State>>, id: Id, RawQuery(query): RawQuery) -> Result<Response, Failure> {
     let (id, to) = (named(id)?, addressee(query.as_deref()).map_err(bad)?);
     let replayed = tokio::time::timeout(http::PUBLISH_TIMEOUT, state.backend.replay(&id, to.as_deref())).await;
     match replayed.map_err(|_| late())? {
@@ -73,7 +72,9 @@ fn unknown(id: &str) -> Failure {
 
 fn late() -> Failure {
     let seconds = http::PUBLISH_TIMEOUT.as_secs();
-    let text = format!("dead letter was not replayed within {seconds} s (it may still be: look at `weir dead list` before you repeat it)");
+    let text = format!(
+        "dead letter was not replayed within {seconds} s (it may still be: look at `weir dead list` before you repeat it)"
+    );
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(http::RETRY_AFTER)
 }
 

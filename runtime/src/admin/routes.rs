@@ -23,6 +23,9 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(8);
 /// Header of a list that is not whole, because of its `limit` or its bytes: what `before` is for the next page.
 pub const MORE: &str = "weir-more";
 
+/// Header of a list that lacks what some places hold, which can't be asked now: how many they are.
+pub const MISSING: &str = "weir-missing";
+
 /// A route of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {

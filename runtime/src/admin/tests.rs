@@ -19,7 +19,6 @@ use super::status::{HandlerStatus, QueueFacts, QueueStatus, Readiness};
 use super::*;
 use crate::clock::{self, Timestamp};
 use crate::config::Secret;
-use crate::dead::all::AllDead;
 use crate::dead::replay::{Readers, ReplayError, Replayed, replay};
 use crate::dead::{DeadBounds, DeadFilter, DeadLetter, DeadPage};
 use crate::event::Event;
@@ -27,7 +26,7 @@ use crate::queue::memory::MemoryQueue;
 use crate::queue::url::QueueUrl;
 use crate::queue::{BoxFuture, Delivery, Start};
 use crate::stats::SubscriptionStats;
-use crate::store::Store;
+use crate::store::{Store, StoreUrl};
 
 /// Far longer than anything here takes: it ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,11 +78,11 @@ impl Backend for Parts {
 
     fn replay<'a>(&'a self, id: &'a str, to: Option<&'a str>) -> BoxFuture<'a, Result<Replayed, ReplayError>> {
         Box::pin(async move {
-            let letters = AllDead::new(Some(self.store.clone()), []);
-            let letter = letters.get(id).await.map_err(ReplayError::Unread)?.ok_or_else(|| ReplayError::Unknown(id.to_owned()))?;
+            let letter =
+                self.store.get_dead(id).await.map_err(ReplayError::Unread)?.ok_or_else(|| ReplayError::Unknown(id.to_owned()))?;
             let readers = Readers::new([("mailer".to_owned(), vec!["events".to_owned()])]);
             let handler = readers.address(&letter, to)?;
-            replay(&letters, &*self.queue, &letter, handler).await
+            replay(&*self.store, &*self.queue, &letter, handler).await
         })
     }
 
@@ -161,6 +160,7 @@ pub(crate) async fn start(choice: Choice) -> Running {
     let server = config::Server {
         listen: "127.0.0.1:0".parse().unwrap(),
         data: PathBuf::from(data.path()),
+        store: StoreUrl::Disk,
         name: None,
         group: "weir".to_owned(),
         grace: Duration::from_secs(1),

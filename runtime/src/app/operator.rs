@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Queues;
 use crate::admin::backend::{Forgotten, Refused};
-use crate::dead::all::AllDead;
 use crate::dead::replay::{Readers, ReplayError, Replayed, replay};
+use crate::dead::{DeadLetters as _, DeadPlaces};
 use crate::handler::{Handler, PausedBy};
 use crate::queue::QueueError;
 use crate::store::{Store, StoreError};
@@ -21,7 +21,7 @@ const PAUSES_EVERY: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Operator {
-    pub(super) letters: AllDead,
+    pub(super) letters: DeadPlaces,
     queues: Queues,
     group: String,
     handlers: Vec<Arc<Handler>>,
@@ -35,7 +35,7 @@ impl Operator {
     pub(super) fn new(queues: &Queues, group: &str, handlers: &[Arc<Handler>], store: &Arc<Store>) -> Arc<Self> {
         let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));
         Arc::new(Self {
-            letters: AllDead::new(Some(Arc::clone(store)), own),
+            letters: DeadPlaces::of_queues(Arc::clone(store) as _, own),
             queues: queues.clone(),
             group: group.to_owned(),
             handlers: handlers.to_vec(),
@@ -107,7 +107,8 @@ impl Operator {
             }
             (true, false) => {
                 let group = &self.group;
-                let text = format!("no queue has a subscription of handler `{name}` in group `{group}` (`weir queues` shows all)");
+                let text =
+                    format!("no queue has a subscription of handler `{name}` in group `{group}` (`weir queues` shows all)");
                 return Err(Refused::Unknown(text));
             }
         }

@@ -11,7 +11,7 @@ use crate::admin::status::queue::QueueFacts;
 use crate::admin::status::{HandlerState, HandlerStatus, QueueNames, QueueStatus, Readiness, Usage};
 use crate::clock::now;
 use crate::dead::replay::{ReplayError, Replayed};
-use crate::dead::{DeadFilter, DeadLetter, DeadPage};
+use crate::dead::{DeadFilter, DeadLetter, DeadLetters as _, DeadPage};
 use crate::dispatcher::Subscription;
 use crate::handler::{Handler, PausedBy, State};
 use crate::queue::BoxFuture;
@@ -106,6 +106,9 @@ impl Backend for Status {
     fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<DeadPage, String>> {
         Box::pin(async {
             let page = self.operator.letters.list(filter).await.map_err(|error| error.to_string())?;
+            for place in &page.missing {
+                tracing::warn!(%place, "a list of dead letters lacks those of a place");
+            }
             for one in &page.unreadable {
                 tracing::warn!(id = %one.id, queue = %one.queue, reason = %one.reason, "a dead letter can't be read: it can be dropped");
             }

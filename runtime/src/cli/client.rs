@@ -71,6 +71,8 @@ pub struct Reply {
     pub status: u16,
     /// Where a list goes on that is not whole.
     pub more: Option<String>,
+    /// In how many places a list could not look.
+    pub missing: Option<String>,
     body: Vec<u8>,
 }
 
@@ -205,10 +207,10 @@ impl Client {
             _ => self.agent.run(request.body(body).map_err(|error| failed(&error))?),
         };
         let mut response = sent.map_err(|error| failed(&error))?;
-        let more = response.headers().get(crate::admin::routes::MORE);
-        let more = more.and_then(|more| more.to_str().ok()).map(str::to_owned);
+        let told = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (more, missing) = (told(crate::admin::routes::MORE), told(crate::admin::routes::MISSING));
         let body = response.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().map_err(|error| failed(&error))?;
-        Ok(Reply { status: response.status().as_u16(), more, body })
+        Ok(Reply { status: response.status().as_u16(), more, missing, body })
     }
 }
 

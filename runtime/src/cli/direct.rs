@@ -16,6 +16,9 @@ use crate::store::{Settings, Store};
 /// The bound on a queue that is opened by its URL alone: the default of `max-size` (surface.md §1).
 pub const MAX_SIZE: u64 = 10 << 30;
 
+/// The name of a command among processes that share a store: it claims nothing there.
+const COMMAND: &str = "command";
+
 /// A queue that this process has opened.
 pub struct Direct {
     queue: Arc<dyn Queue>,
@@ -106,10 +109,18 @@ pub fn queue_of<'c>(config: &'c Config, name: &str) -> Result<&'c QueueConfig, C
 /// # Errors
 /// When another process has it open (its error names that process), or it can't be opened.
 pub fn store(config: &Config) -> Result<Option<Arc<Store>>, CliError> {
-    if !config.server.data.exists() {
+    if !config.server.store.is_shared() && !config.server.data.exists() {
         return Ok(None);
     }
-    Store::open_with(&Settings::of(config)).map(Some).map_err(|error| CliError::Failed(error.to_string()))
+    made_store(config).map(Some)
+}
+
+/// The store, made if it is not there.
+///
+/// # Errors
+/// When another process has it open (its error names that process), or it can't be made or opened.
+pub fn made_store(config: &Config) -> Result<Arc<Store>, CliError> {
+    Store::open_with(&Settings::of(config, COMMAND)).map_err(|error| CliError::Failed(error.to_string()))
 }
 
 /// Threads for what a command runs itself.

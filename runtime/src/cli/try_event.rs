@@ -17,11 +17,11 @@ use super::{dead, direct};
 use crate::clock;
 use crate::config::{self, Config, HandlerConfig, Surroundings};
 use crate::dead::{DeadLetter, json};
+use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::sandbox::read_bounded;
 use crate::source::Intake;
 use crate::source::http::STRUCTURED_BODY_MAX;
-use crate::store::Store;
 use crate::trial::{Effects, Place, Trial};
 
 /// The name of the handler and of the queue where no configured one is meant.
@@ -70,7 +70,11 @@ pub(super) fn run_to(args: &Try, global: &Global, output: &mut Output) -> Result
     let effects = effects(args, &config, &trial)?;
     let tried = runtime.block_on(async { Place::new(&config, effects).run(&trial).await });
     let tried = tried.map_err(|problem| CliError::Wrong(format!("handler `{}`: {problem}", trial.handler)))?;
-    if global.json { output.json(&tried)? } else { print(&trial, &tried, output)? }
+    if global.json {
+        output.json(&tried)?
+    } else {
+        print(&trial, &tried, output)?
+    }
     if args.live {
         live::publish(&tried.published, &args.server, (&config, global))?;
     }
@@ -85,7 +89,7 @@ pub(super) fn run_to(args: &Try, global: &Global, output: &mut Output) -> Result
 enum Found {
     Letter(Box<DeadLetter>),
     /// A file's JSON object.
-    Event(Vec<u8>),
+    Text(Vec<u8>),
 }
 
 impl Found {
@@ -102,14 +106,14 @@ impl Found {
         }
         Ok(match json::read(&text) {
             Ok(letter) => Self::Letter(Box::new(letter)),
-            Err(_) => Self::Event(text),
+            Err(_) => Self::Text(text),
         })
     }
 
     fn letter(&self) -> Option<&DeadLetter> {
         match self {
             Self::Letter(letter) => Some(letter),
-            Self::Event(_) => None,
+            Self::Text(_) => None,
         }
     }
 
@@ -145,7 +149,7 @@ impl Found {
         let now = clock::now();
         let (event, queue, first_seen) = match self {
             Self::Letter(letter) => (letter.event, letter.queue, letter.first_at),
-            Self::Event(text) => {
+            Self::Text(text) => {
                 let queue = chosen.queues.first().map_or(NOBODY, String::as_str).to_owned();
                 let kind = config.queues.get(&queue).map_or(super::publish::TYPE, |queue| queue.kind.as_str());
                 let intake = Intake { queue: &queue, kind, max_event: config.server.max_event, now };
@@ -158,7 +162,17 @@ impl Found {
         if size > bound {
             return Err(CliError::Wrong(format!("`{}` is {size} bytes, more than `max-event` allows ({bound})", args.what)));
         }
+        say_filter(&chosen, &event);
         Ok(Trial { event, queue, first_seen, handler, config: chosen })
+    }
+}
+
+/// The filter is not asked: who tries an event wants it run. That it would never have come is said.
+fn say_filter(handler: &HandlerConfig, event: &Event) {
+    if let Some(filter) = &handler.filter
+        && !matches!(filter.matches(event), Ok(true))
+    {
+        note(&format!("the handler's filter does not let this event through: {}", filter.text()));
     }
 }
 
@@ -199,11 +213,14 @@ fn effects(args: &Try, config: &Config, trial: &Trial) -> Result<Effects, CliErr
     if !args.live || trial.config.grants.email.is_none() {
         return Ok(Effects::Captured);
     }
-    let store = Store::open(&config.server.data);
-    let store = store.map_err(|error| {
-        CliError::Failed(format!("`--live` needs to know which mails were sent before, so that none goes twice: {error}"))
-    })?;
-    Ok(Effects::Live(store))
+    match direct::made_store(config) {
+        Ok(store) => Ok(Effects::Live(store)),
+        Err(CliError::Failed(why)) => {
+            let text = format!("`--live` needs to know which mails were sent before, so that none goes twice: {why}");
+            Err(CliError::Failed(text))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

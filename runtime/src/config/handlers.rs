@@ -9,7 +9,7 @@ use super::reader::Field;
 use super::section::{Section, nearest};
 use super::tree::Value;
 use super::values::{BACKOFF, Form, TEXT, backoff};
-use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, grants, limits, queues, server};
+use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, filter, grants, limits, queues, server};
 
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
@@ -38,7 +38,7 @@ pub(super) fn read(
 }
 
 fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
-    section.later(&["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest"]);
+    section.later(&["order-by", "parked", "batch", "expires", "duplicates", "trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
         None => {
@@ -49,13 +49,25 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
     let queues = queues::names(section, known);
     let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
     let paused = section.flag("paused").unwrap_or(false);
+    let filter = filter::read(section);
     refuse_other_isolation(section);
     refuse_other_ways_to_run(section);
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
     let retry = section.section("retry", retry);
     let config = section.section("config", values);
     let grants = section.section("grants", |section| grants::read(section, known));
-    Some(HandlerConfig { component: component?, queues: queues?, concurrency, paused, limits, limit_sources, retry, config, grants })
+    Some(HandlerConfig {
+        component: component?,
+        queues: queues?,
+        concurrency,
+        paused,
+        filter,
+        limits,
+        limit_sources,
+        retry,
+        config,
+        grants,
+    })
 }
 
 /// A path as it is written in a text, absolute.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{DEAD_LETTER_BYTES_MAX, DeadLetter};
 use crate::clock::Timestamp;
-use crate::event::{self, Event};
+use crate::event;
 use crate::outcome::{Limit, Outcome};
 
 /// Every name that a limit can have (sandbox.md §3), to read back what was written.
@@ -146,6 +146,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::event::Event;
 
     fn letter() -> DeadLetter {
         let event = Event {

@@ -179,6 +179,8 @@ pub struct DeadPage {
     pub letters: Vec<DeadLetter>,
     /// Those that may match and can't be read, newest first.
     pub unreadable: Vec<Unreadable>,
+    /// Places that can't be asked now, and why: what they hold is not in this list.
+    pub missing: Vec<String>,
     /// Where to go on, as [`DeadFilter::before`]; none: this was all. A page that says it may hold fewer than asked for, even none.
     pub next: Option<DeadCursor>,
 }
@@ -206,6 +208,7 @@ impl DeadPage {
         for page in pages {
             whole.letters.extend(page.letters);
             whole.unreadable.extend(page.unreadable);
+            whole.missing.extend(page.missing);
         }
         if let Some(looked_at) = looked_at {
             whole.letters.retain(|letter| place(letter) >= looked_at);
@@ -213,6 +216,9 @@ impl DeadPage {
         }
         whole.letters.sort_by_cached_key(|letter| Reverse(place(letter)));
         whole.unreadable.sort_by_cached_key(|one| Reverse(one.place()));
+        // Two queues may be one stream on a broker, and its letters come from both.
+        whole.letters.dedup_by(|one, other| one.id == other.id && one.dead_at == other.dead_at);
+        whole.unreadable.dedup();
         whole.cut(max);
         whole
     }

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::all::AllDead;
-use super::DeadLetter;
+use super::{DeadLetter, DeadLetters};
 use crate::config::Config;
 use crate::event::{Event, EventError};
 use crate::outbox::HANDLER;
@@ -66,7 +65,9 @@ pub enum ReplayError {
     #[error("{0}")]
     Unread(StoreError),
     /// The queue holds the event, and the letter could not be removed.
-    #[error("dead letter `{id}` was replayed and could not be removed: {error} (drop it, or a second replay runs the event again)")]
+    #[error(
+        "dead letter `{id}` was replayed and could not be removed: {error} (drop it, or a second replay runs the event again)"
+    )]
     Left {
         /// The letter.
         id: String,
@@ -152,7 +153,12 @@ pub fn addressed(event: &Event, handler: &str) -> Result<Event, EventError> {
 /// # Errors
 /// As [`ReplayError`] says. But for [`ReplayError::Left`] the letter stays; after a [`QueueError`] that leaves it open, the event may run
 /// and its letter stay.
-pub async fn replay(letters: &AllDead, queue: &dyn Queue, letter: &DeadLetter, handler: &str) -> Result<Replayed, ReplayError> {
+pub async fn replay(
+    letters: &dyn DeadLetters,
+    queue: &dyn Queue,
+    letter: &DeadLetter,
+    handler: &str,
+) -> Result<Replayed, ReplayError> {
     let id = &letter.id;
     let event = addressed(&letter.event, handler).map_err(|error| ReplayError::Event { id: id.clone(), error })?;
     let published = queue.publish(vec![Publish { event: Arc::new(event), due: None }]).await;

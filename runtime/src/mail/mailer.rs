@@ -17,7 +17,7 @@ use super::compose::{Heading, compose};
 use super::content::{self, Addresses};
 use super::identity::{self, MailRun};
 use super::ledger::{Begun, HandOver, Ledger, Waiting};
-use super::rate::Limiter;
+use super::rate::{Limiter, NoTurn};
 use super::relay::capture::{Captured, CapturedMail};
 use super::relay::{Relays, Transport};
 use super::{MailError, Message};
@@ -147,8 +147,7 @@ impl Mailer {
     }
 
     async fn deliver(self: &Arc<Self>, job: Job, bound: Duration) -> Result<String, MailError> {
-        let waiting = match self.ledger.begin(job.identity)? {
-            Begun::Sent(message_id) => return Ok(message_id),
+        let waiting = match self.ledger.begin(job.identity) {
             Begun::UnderWay(waiting) => waiting,
             Begun::Mine(hand_over, waiting) => {
                 let mailer = Arc::clone(self);
@@ -175,6 +174,11 @@ impl Mailer {
     async fn carry(&self, job: Job, mut hand_over: HandOver) {
         if let Some(message_id) = hand_over.taken.clone() {
             return hand_over.taken(message_id).await;
+        }
+        match hand_over.sent_before().await {
+            Ok(None) => {}
+            Ok(Some(message_id)) => return hand_over.known(message_id),
+            Err(error) => return hand_over.failed(error),
         }
         let turn = {
             let turn = self.turn(&job);
@@ -210,17 +214,22 @@ impl Mailer {
         }
     }
 
+    fn no_turn(&self, why: &NoTurn) -> MailError {
+        let key = format!("`handler.{}.grants.email.rate`", self.handler);
+        MailError::Unavailable(match why {
+            NoTurn::In(wait) => {
+                let wait = wait.as_millis();
+                format!("{key} is used up: the next turn is in {wait} ms, longer than this call may wait")
+            }
+            NoTurn::Unknown(error) => format!("what is used up of {key} can't be told: {error}"),
+        })
+    }
+
     /// Waits for the granted rate and for a place, at most as long as the call may take.
     async fn turn(&self, job: &Job) -> Result<[OwnedSemaphorePermit; 2], MailError> {
         let now = Instant::now();
         if let Some(limiter) = &self.limiter {
-            let turn = limiter.turn(now, job.bound).map_err(|wait| {
-                MailError::Unavailable(format!(
-                    "`handler.{}.grants.email.rate` is used up: the next turn is in {} ms, longer than this call may wait",
-                    self.handler,
-                    wait.as_millis()
-                ))
-            })?;
+            let turn = limiter.turn(job.bound).await.map_err(|why| self.no_turn(&why))?;
             sleep_until(turn).await;
         }
         let places = async {

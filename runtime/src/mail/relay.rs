@@ -138,7 +138,7 @@ impl Relays {
         match limiters.get(handler) {
             Some((known, limiter)) if *known == rate => Arc::clone(limiter),
             _ => {
-                let limiter = Arc::new(Limiter::new(rate));
+                let limiter = Arc::new(Limiter::new(handler, rate, self.ledger.store()));
                 limiters.insert(handler.to_owned(), (rate, Arc::clone(&limiter)));
                 limiter
             }

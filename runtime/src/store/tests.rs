@@ -23,8 +23,33 @@ impl EmbeddedPlace {
 
 impl Place for EmbeddedPlace {
     fn open(&self, _: &str, dead: BTreeMap<String, DeadBounds>) -> Arc<Store> {
-        Store::open_with(&Settings { data: self.0.path().to_owned(), dead }).unwrap()
+        Store::open_with(&Settings { data: self.0.path().to_owned(), dead, ..Settings::default() }).unwrap()
     }
+}
+
+/// A group of its own on a server that the tests share.
+#[cfg(feature = "redis")]
+pub(super) struct RedisPlace(&'static str);
+
+#[cfg(feature = "redis")]
+impl RedisPlace {
+    pub(super) fn new(group: &'static str) -> Self {
+        Self(group)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Place for RedisPlace {
+    fn open(&self, name: &str, dead: BTreeMap<String, DeadBounds>) -> Arc<Store> {
+        redis_store(&crate::redis::server::shared().url(0), self.0, name, dead)
+    }
+}
+
+#[cfg(feature = "redis")]
+pub(super) fn redis_store(url: &str, group: &str, name: &str, dead: BTreeMap<String, DeadBounds>) -> Arc<Store> {
+    let url = StoreUrl::parse(url, Path::new("/")).unwrap();
+    let settings = Settings { url, group: group.to_owned(), process: name.to_owned(), dead, ..Settings::default() };
+    Store::open_with(&settings).unwrap()
 }
 
 /// Each scenario as a test over each kind of store.
@@ -36,6 +61,14 @@ macro_rules! scenarios {
                 super::$name(&crate::store::tests::EmbeddedPlace::new()).await;
             })*
         }
+
+        #[cfg(feature = "redis")]
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(&crate::store::tests::RedisPlace::new(stringify!($name))).await;
+            })*
+        }
     };
 }
 pub(super) use scenarios;
@@ -44,7 +77,7 @@ pub(super) fn open(place: &dyn Place) -> Arc<Store> {
     place.open("one", BTreeMap::new())
 }
 
-pub(super) fn letter(id: &str, dead_at: u64) -> DeadLetter {
+pub(crate) fn letter(id: &str, dead_at: u64) -> DeadLetter {
     let event = Event { id: id.to_owned(), source: "/t".to_owned(), kind: "t".to_owned(), ..Event::default() };
     DeadLetter {
         id: id.to_owned(),
@@ -63,7 +96,7 @@ pub(super) fn letter(id: &str, dead_at: u64) -> DeadLetter {
     }
 }
 
-pub(super) fn recent(seconds_ago: u64) -> u64 {
+pub(crate) fn recent(seconds_ago: u64) -> u64 {
     clock::now().0 - seconds_ago * 1_000
 }
 
@@ -77,9 +110,9 @@ async fn mails_are_known_after_reopening_and_forgotten_after_their_time(place: &
         store.put_mail([9; 32], "<9@x>", Timestamp(now.0 - 1)).await.unwrap();
     }
     let store = open(place);
-    assert_eq!(store.mail(&[7; 32], now).unwrap().as_deref(), Some("<7@x>"));
-    assert_eq!(store.mail(&[8; 32], now).unwrap(), None);
-    assert_eq!(store.mail(&[9; 32], now).unwrap(), None);
+    assert_eq!(store.mail(&[7; 32], now).await.unwrap().as_deref(), Some("<7@x>"));
+    assert_eq!(store.mail(&[8; 32], now).await.unwrap(), None);
+    assert_eq!(store.mail(&[9; 32], now).await.unwrap(), None);
 }
 
 async fn pauses_are_known_after_reopening(place: &dyn Place) {

@@ -56,7 +56,8 @@ fn a_fix_is_tried_deployed_and_replayed() {
 
 #[test]
 fn a_replay_keeps_its_event_and_begins_at_the_first_attempt() {
-    let site = Site::new(&one_handler("memory:", guests::SERVER_UNTIL, "[handler.it.retry]\nattempts = 2\nbackoff = \"1ms..2ms\"\n"));
+    let site =
+        Site::new(&one_handler("memory:", guests::SERVER_UNTIL, "[handler.it.retry]\nattempts = 2\nbackoff = \"1ms..2ms\"\n"));
     let server = site.start();
     server.accept("events", "1", &json!(99));
     server.ended(1);
@@ -150,7 +151,8 @@ fn the_publish_token_replays_and_drops_nothing() {
     assert!(run("pub", &["publish", "events", "--type", "t"]).status.success());
     server.ended(1);
     let id = ids(&server).remove(0);
-    for args in [&["dead", "replay", &id][..], &["dead", "drop", &id], &["handlers", "pause", "it"], &["handlers", "forget", "x"]] {
+    for args in [&["dead", "replay", &id][..], &["dead", "drop", &id], &["handlers", "pause", "it"], &["handlers", "forget", "x"]]
+    {
         let refused = run("pub", args);
         assert_eq!(refused.status.code(), Some(1), "{args:?}");
         assert!(String::from_utf8_lossy(&refused.stderr).contains("WEIR_TOKEN"), "{args:?}: {refused:?}");

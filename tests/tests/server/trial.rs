@@ -6,7 +6,8 @@ use weir_tests::server::{Site, event};
 
 use crate::{handler, one_handler};
 
-const GRANT: &str = "[handler.it.grants]\nemail = { relay = \"file:./outbox\", from = \"qa@example.com\", to = [\"*@example.com\"] }\n";
+const GRANT: &str =
+    "[handler.it.grants]\nemail = { relay = \"file:./outbox\", from = \"qa@example.com\", to = [\"*@example.com\"] }\n";
 
 fn site(component: &str, more: &str) -> Site {
     let site = Site::new(&one_handler("disk:./data/events", component, more));

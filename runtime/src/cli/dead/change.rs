@@ -109,7 +109,8 @@ fn oldest_first(place: &Place, mut asked: Asked) -> Result<Vec<String>, CliError
             break;
         }
         if found.len() >= REPLAYED_MAX {
-            let text = format!("more than {REPLAYED_MAX} dead letters are meant (say fewer at once, with --older-than for example)");
+            let text =
+                format!("more than {REPLAYED_MAX} dead letters are meant (say fewer at once, with --older-than for example)");
             return Err(CliError::Failed(text));
         }
     }
@@ -158,7 +159,9 @@ impl Done {
         match self.stopped {
             Some(error) => Err(match error {
                 CliError::Wrong(text) => CliError::Wrong(text),
-                other => CliError::Failed(format!("{} ({} {} {what} before that)", without_mark(&other), self.count, verb(self.count))),
+                other => {
+                    CliError::Failed(format!("{} ({} {} {what} before that)", without_mark(&other), self.count, verb(self.count)))
+                }
             }),
             None if self.failed > 0 => {
                 Err(CliError::Failed(format!("{} of {asked} dead letters {} not {what}", self.failed, verb(self.failed))))

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -14,9 +15,9 @@ use crate::cli::direct::{self, Direct};
 use crate::cli::output::{CliError, Global, note};
 use crate::clock;
 use crate::config::Config;
-use crate::dead::DeadLetter;
-use crate::dead::all::AllDead;
 use crate::dead::replay::{self, Readers, ReplayError};
+use crate::dead::{DeadFilter, DeadLetter, DeadLetters, DeadPage, DeadPlaces};
+use crate::queue::BoxFuture;
 use crate::queue::url::QueueUrl;
 use crate::store::StoreError;
 
@@ -32,7 +33,7 @@ pub(super) enum Place {
 /// Store and queues of a configuration, opened here.
 pub(super) struct Opened {
     runtime: Runtime,
-    letters: AllDead,
+    letters: DeadPlaces,
     config: Config,
     readers: Readers,
     // Opened when the first letter of a queue is replayed; one command is one thread.
@@ -76,10 +77,18 @@ impl Place {
         match self {
             Self::Server(client) => {
                 let reply = client.get(&format!("/api/dead{}", asked.query()))?;
+                if let Some(count) = &reply.missing {
+                    note(&format!(
+                        "the list lacks dead letters: {count} of their places can't be asked (the server's log says why)"
+                    ));
+                }
                 Ok(Page { letters: reply.value()?, next: reply.more })
             }
             Self::Direct(opened) => {
                 let page = opened.runtime.block_on(opened.letters.list(asked.filter(clock::now()))).map_err(stopped)?;
+                for place in &page.missing {
+                    note(&format!("the list lacks dead letters: {place}"));
+                }
                 for one in &page.unreadable {
                     note(&format!("dead letter `{}` of queue `{}` can't be read ({})", one.id, one.queue, one.reason));
                 }
@@ -118,9 +127,8 @@ impl Place {
     pub(super) fn remove(&self, ids: &[String]) -> Vec<Result<(), Failed>> {
         match self {
             Self::Server(client) => {
-                let remove = |ids: &[String]| -> Vec<_> {
-                    ids.iter().map(|id| answered(id, client.delete(&path(id, "")))).collect()
-                };
+                let remove =
+                    |ids: &[String]| -> Vec<_> { ids.iter().map(|id| answered(id, client.delete(&path(id, "")))).collect() };
                 thread::scope(|scope| {
                     let share = ids.len().div_ceil(AT_ONCE).max(1);
                     let threads: Vec<_> = ids.chunks(share).map(|ids| scope.spawn(move || remove(ids))).collect();
@@ -152,7 +160,11 @@ impl Opened {
             }
         }
         let own = queues.iter().map(|(name, direct): (&String, &Direct)| (name.as_str(), direct.queue()));
-        let letters = AllDead::new(direct::store(&config)?, own);
+        let store: Arc<dyn DeadLetters> = match direct::store(&config)? {
+            Some(store) => store,
+            None => Arc::new(NoStore),
+        };
+        let letters = DeadPlaces::of_queues(store, own);
         let readers = Readers::of(&config);
         Ok(Self { runtime: direct::runtime()?, letters, config, readers, queues: RefCell::new(queues) })
     }
@@ -172,6 +184,27 @@ impl Opened {
         let Some(direct) = queues.get(&letter.queue) else { return Err(Failed::This(unknown(id))) };
         let replayed = self.runtime.block_on(replay::replay(&self.letters, direct.queue(), &letter, handler));
         replayed.map(drop).map_err(failure)
+    }
+}
+
+/// The place of a store that nothing was written to yet: asking does not make it.
+struct NoStore;
+
+impl DeadLetters for NoStore {
+    fn put<'a>(&'a self, _: &'a [&'a DeadLetter]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Err(StoreError::Unavailable("no store was made yet".to_owned())) })
+    }
+
+    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<DeadLetter>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn list(&self, _: DeadFilter) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
+        Box::pin(async { Ok(DeadPage::default()) })
+    }
+
+    fn remove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async { Ok(false) })
     }
 }
 

@@ -13,11 +13,7 @@ use crate::queue::url::QueueUrl;
 use crate::trial::Leaving;
 
 /// Publishes in order; stops at the first that is not taken.
-pub(super) fn publish(
-    leaving: &[Leaving],
-    server: &ServerArgs,
-    (config, global): (&Config, &Global),
-) -> Result<(), CliError> {
+pub(super) fn publish(leaving: &[Leaving], server: &ServerArgs, (config, global): (&Config, &Global)) -> Result<(), CliError> {
     for (at, one) in leaving.iter().enumerate() {
         let published = publish_one(one, server, (config, global));
         published.map_err(|error| match (error, at) {
@@ -36,7 +32,8 @@ fn publish_one(one: &Leaving, server: &ServerArgs, (config, global): (&Config, &
     let found = if embedded { Some(server.find(global)?) } else { None };
     let (sink, event) = match found {
         Some(Found::Server(_)) if one.own => {
-            let text = format!("an event for the handler itself can't be published through a server, which owns queue `{}`", one.queue);
+            let text =
+                format!("an event for the handler itself can't be published through a server, which owns queue `{}`", one.queue);
             return Err(CliError::Failed(text));
         }
         Some(Found::Server(client)) => (Sink::server(&one.queue, client), bare(&one.event)),

@@ -29,7 +29,8 @@ fn a_small_configuration_gets_defaults() {
     assert_eq!((handler.queues.as_slice(), handler.concurrency), (["events".to_owned()].as_slice(), 8));
     assert_eq!(handler.limits, super::super::Limits::default());
     assert_eq!(handler.retry, super::super::RetryPolicy::default());
-    assert!(handler.config.is_empty() && handler.grants.email.is_none() && handler.grants.publish.is_none());
+    assert!(handler.config.is_empty() && handler.grants.email.is_none() && handler.filter.is_none());
+    assert!(handler.grants.publish.is_none());
     assert_eq!(good("[queue.m]\nurl = 'memory:'").queues["m"].max_size, 64 << 20);
 }
 
@@ -61,6 +62,7 @@ url = "disk:/var/new"
 component = "./h/notify.wasm"
 queue = ["old", "new"]
 concurrency = 256
+filter = "type LIKE 'qa.%' AND host = '${HOST}'"
 isolation = "fresh"
 run = "handler"
 limits = { fuel = 1, memory = "256MiB", tables = 2, handles = 3, deadline = "5m", output = "1KiB", requests = 4, publishes = 10_000, published = "64MiB" }
@@ -97,6 +99,7 @@ fn every_key_of_handlers_is_taken() {
     let config = good(EVERY_KEY);
     let handler = &config.handlers["notify"];
     assert_eq!((handler.queues.as_slice(), handler.concurrency), (["old".to_owned(), "new".to_owned()].as_slice(), 256));
+    assert_eq!(handler.filter.as_ref().unwrap().text(), "type LIKE 'qa.%' AND host = 'relay.example'");
     let limits = handler.limits;
     assert_eq!((limits.fuel, limits.memory, limits.tables, limits.handles), (1, 256 << 20, 2, 3));
     assert_eq!((limits.deadline, limits.output, limits.requests), (Duration::from_secs(300), 1_024, 4));

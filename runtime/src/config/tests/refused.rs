@@ -34,12 +34,12 @@ fn keys_of_later_versions() {
     check("include = ['x']", &["1:1 include → `include`: not in this version yet"]);
     check("[secret.mailgun]\nvalue = 'x'", &["1:2 secret → `secret`: not in this version yet"]);
     check("[server]\ntls = { cert = 'x' }", &["2:1 tls → `tls`: not in this version yet"]);
-    check("[server]\nstore = 'redis://h'", &["2:9 'redis://h' → `store`: not in this version yet"]);
+    check("[server]\nstore = 'postgres://h'", &["2:9 'postgres://h' → `server.store` is not a store of this version"]);
     for key in ["key", "dead", "fallback", "map"] {
         check(&format!("[queue.q]\nurl = 'memory:'\n{key} = 1"), &[&format!("3:1 {key} → `{key}`: not in this version yet")]);
     }
     let header = "[handler.other]\ncomponent = 'c'\nqueue = 'events'";
-    for key in ["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"] {
+    for key in ["order-by", "parked", "batch", "expires", "duplicates", "trial", "digest"] {
         let expected = format!("10:1 {key} → `{key}`: not in this version yet");
         check(&format!("{BASE}{header}\n{key} = 1"), &[&expected]);
     }
@@ -152,6 +152,19 @@ fn values_of_handlers() {
         let component = component.replace('\'', "\"");
         let expected = format!("4:13 {component} → `handler.h.component` is not the path of a component");
         check(&format!("{header}component = {component}\nqueue = 'q'"), &[&expected]);
+    }
+    let filters = [
+        ("''", "11  → `handler.h.filter` is not a filter: the end of the expression is not expected here"),
+        ("5", "10 5 → `handler.h.filter` is not a filter in CloudEvents SQL"),
+        ("\"type = 'a' AN id\"", "22 AN → `handler.h.filter` is not a filter: `AN` is not expected here"),
+        ("'type'", "11 type → `handler.h.filter` is not a filter: the result is a text"),
+        ("\"type = '${NONE}'\"", "19 ${NONE} → `handler.h.filter`: environment variable `NONE` is not set"),
+        ("\"type = ${HOST}\"", "10 \"type = ${HOST}\" → `handler.h.filter` is not a filter: it does not parse"),
+        ("\"token = 'abc' 'abc'\"", "10 \"token = '***' '***'\" → `handler.h.filter` is not a filter: it does not parse"),
+    ];
+    for (filter, expected) in filters {
+        let expected = expected.replace("11  →", "11 nothing →");
+        check(&format!("{header}component = 'c'\nqueue = 'q'\nfilter = {filter}"), &[&format!("6:{expected}")]);
     }
     // A queue whose URL is wrong is told once.
     check(

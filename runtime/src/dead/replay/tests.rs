@@ -4,14 +4,15 @@ use std::num::NonZeroUsize;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::dead::{DeadFilter, DeadLetters};
+use crate::dead::DeadFilter;
 use crate::queue::Start;
 use crate::queue::memory::MemoryQueue;
 use crate::store::Store;
 
 fn letter(id: &str, handler: &str) -> DeadLetter {
     let mut event = Event { id: "1".to_owned(), source: "/s".to_owned(), kind: "t".to_owned(), ..Event::default() };
-    for (name, value) in [("tenant", "a"), ("weirattempt", "7"), ("weirhandler", "old"), ("weirorigin", "x"), ("weirreason", "y")] {
+    for (name, value) in [("tenant", "a"), ("weirattempt", "7"), ("weirhandler", "old"), ("weirorigin", "x"), ("weirreason", "y")]
+    {
         event.set(name, value.to_owned()).unwrap();
     }
     DeadLetter {
@@ -76,14 +77,14 @@ fn what_weir_had_added_is_not_carried_along() {
 async fn a_letter_goes_once_the_queue_holds_its_event() {
     let data = tempfile::tempdir().unwrap();
     let store = Store::open(data.path()).unwrap();
-    let letters = AllDead::new(Some(Arc::clone(&store)), []);
+    let letters = &*store;
     let queue = MemoryQueue::new("events", 100_000);
     queue.subscribe("weir-mailer", Start::New).await.unwrap();
     let dead = letter("a", "mailer");
     store.put(&[&dead]).await.unwrap();
     assert_eq!(letters.counts().await.unwrap().queues["events"].held, 1);
     let found = letters.get("a").await.unwrap().unwrap();
-    let replayed = replay(&letters, &*queue, &found, "mailer").await.unwrap();
+    let replayed = replay(letters, &*queue, &found, "mailer").await.unwrap();
     let expected = Replayed { id: "a".to_owned(), queue: "events".to_owned(), handler: "mailer".to_owned() };
     assert_eq!(replayed, expected);
     assert!(letters.get("a").await.unwrap().is_none());
@@ -92,71 +93,7 @@ async fn a_letter_goes_once_the_queue_holds_its_event() {
 
     store.put(&[&dead]).await.unwrap();
     queue.close().await;
-    let error = replay(&letters, &*queue, &dead, "mailer").await.unwrap_err();
+    let error = replay(letters, &*queue, &dead, "mailer").await.unwrap_err();
     assert!(matches!(error, ReplayError::Publish { .. }) && error.to_string().contains("which stays"), "{error}");
     assert_eq!(letters.list(DeadFilter::default()).await.unwrap().letters.len(), 1);
-}
-
-/// A queue whose broker keeps letters of its own: another store stands there.
-struct Keeping {
-    letters: Arc<Store>,
-}
-
-impl Queue for Keeping {
-    fn publish(&self, _: Vec<Publish>) -> crate::queue::BoxFuture<'_, Result<(), QueueError>> {
-        Box::pin(async { Err(QueueError::Closed) })
-    }
-
-    fn pull<'a>(
-        &'a self,
-        _: &'a str,
-        _: NonZeroUsize,
-    ) -> crate::queue::BoxFuture<'a, Result<Vec<crate::queue::Delivery>, QueueError>> {
-        Box::pin(async { Err(QueueError::Closed) })
-    }
-
-    fn settle<'a>(
-        &'a self,
-        _: &'a str,
-        _: Vec<crate::queue::Settlement>,
-    ) -> crate::queue::BoxFuture<'a, Result<Vec<crate::queue::Position>, QueueError>> {
-        Box::pin(async { Err(QueueError::Closed) })
-    }
-
-    fn depth(&self) -> crate::queue::BoxFuture<'_, Result<crate::queue::Depth, QueueError>> {
-        Box::pin(async { Err(QueueError::Closed) })
-    }
-
-    fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {
-        Some(Arc::clone(&self.letters) as Arc<dyn DeadLetters>)
-    }
-}
-
-#[tokio::test]
-async fn letters_of_all_places_are_one_list() {
-    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (store, broker) = (Store::open(one.path()).unwrap(), Store::open(other.path()).unwrap());
-    let now = crate::clock::now().0;
-    let at = |id: &str, queue: &str, age: u64| DeadLetter {
-        dead_at: Timestamp(now - age),
-        queue: queue.to_owned(),
-        ..letter(id, "mailer")
-    };
-    store.put(&[&at("a", "local", 10), &at("c", "local", 30)]).await.unwrap();
-    broker.put(&[&at("b", "remote", 20), &at("d", "remote", 40)]).await.unwrap();
-    let remote = Keeping { letters: broker };
-    let all = AllDead::new(Some(store), [("remote", &remote as &dyn Queue)]);
-    let ids = |page: &crate::dead::DeadPage| page.letters.iter().map(|letter| letter.id.clone()).collect::<Vec<_>>();
-    let mut filter = DeadFilter { max: Some(3), ..DeadFilter::default() };
-    let first = all.list(filter.clone()).await.unwrap();
-    assert_eq!(ids(&first), ["a", "b", "c"]);
-    filter.before = first.next;
-    let second = all.list(filter).await.unwrap();
-    assert_eq!((ids(&second), second.next), (vec!["d".to_owned()], None));
-    let of = |queue: &str| DeadFilter { queue: Some(queue.to_owned()), ..DeadFilter::default() };
-    assert_eq!(ids(&all.list(of("remote")).await.unwrap()), ["b", "d"]);
-    assert_eq!(ids(&all.list(of("local")).await.unwrap()), ["a", "c"]);
-    assert!(all.remove("d").await.unwrap() && !all.remove("d").await.unwrap());
-    let counts = all.counts().await.unwrap();
-    assert_eq!((counts.queues["local"].held, counts.queues["remote"].held), (2, 1));
 }

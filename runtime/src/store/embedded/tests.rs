@@ -8,7 +8,7 @@ use crate::store::tests::{letter, recent};
 const KEPT: Timestamp = Timestamp(u64::MAX);
 
 fn embedded(store: &Store) -> &Embedded {
-    let crate::store::Backend::Embedded(embedded) = &store.backend;
+    let crate::store::Backend::Embedded(embedded) = &store.backend else { panic!("not embedded") };
     embedded
 }
 
@@ -48,8 +48,8 @@ async fn mails_are_forgotten_after_their_time() {
     let store = Store::open(data.path()).unwrap();
     let now = clock::now();
     store.put_mail([1; 32], "<1@x>", now.after(Duration::from_secs(60))).await.unwrap();
-    assert!(store.mail(&[1; 32], now).unwrap().is_some());
-    assert!(store.mail(&[1; 32], now.after(Duration::from_secs(60))).unwrap().is_none());
+    assert!(store.mail(&[1; 32], now).await.unwrap().is_some());
+    assert!(store.mail(&[1; 32], now.after(Duration::from_secs(60))).await.unwrap().is_none());
     store.put_mail([1; 32], "<1@x>", Timestamp(now.0 - 1)).await.unwrap();
     store.put_mail([2; 32], "<2@x>", KEPT).await.unwrap();
     let left = embedded(&store)

@@ -2,7 +2,6 @@
 //!
 //! A thread of its own, because a sync blocks for as long as the disk likes; async callers only wait for their answer.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, PoisonError};
@@ -15,7 +14,7 @@ use super::Shared;
 use super::tables::{self, Applied, Facts, Write};
 use crate::clock;
 use crate::dead::DeadCounts;
-use crate::store::StoreError;
+use crate::store::{Crowded, StoreError};
 
 /// Most writes that wait or are being committed; callers beyond it wait without taking memory here.
 const WAITING_MAX: usize = 1_024;
@@ -75,7 +74,7 @@ impl Drop for Writer {
 
 fn run(shared: &Shared, inbox: &Receiver<Request>) {
     let mut sweep_at = Instant::now() + SWEEP_EVERY;
-    let mut said = BTreeSet::new();
+    let mut said = Crowded::default();
     loop {
         let mut batch = match inbox.recv_timeout(sweep_at.saturating_duration_since(Instant::now())) {
             Ok(first) => vec![first],
@@ -94,7 +93,7 @@ fn run(shared: &Shared, inbox: &Receiver<Request>) {
         let writes: Vec<&Write> = batch.iter().map(|request| &request.write).collect();
         let result = commit(shared, &writes, sweep);
         match &result {
-            Ok(applied) => say_crowded(&applied.crowded, &mut said),
+            Ok(applied) => applied.crowded.iter().for_each(|handler| said.say(handler)),
             Err(error) if batch.is_empty() => tracing::warn!(%error, "old entries could not be removed from the store"),
             Err(_) => {}
         }
@@ -102,16 +101,6 @@ fn run(shared: &Shared, inbox: &Receiver<Request>) {
             let answer = result.as_ref().map(|applied| applied.did.get(at).copied().unwrap_or_default());
             // A caller that has gone does not want its answer.
             let _ = request.answer.send(answer.map_err(StoreError::clone));
-        }
-    }
-}
-
-/// Once for each handler: it will be so at every event then.
-fn say_crowded(crowded: &BTreeSet<String>, said: &mut BTreeSet<String>) {
-    for handler in crowded {
-        if said.insert(handler.clone()) {
-            let bound = crate::store::DUPLICATES_MAX;
-            tracing::warn!(%handler, bound, "more events end within `duplicates` than are remembered: the oldest are forgotten early");
         }
     }
 }
