@@ -65,7 +65,9 @@ pub fn run(args: &Try, global: &Global) -> Result<ExitCode, CliError> {
 pub(super) fn run_to(args: &Try, global: &Global, output: &mut Output) -> Result<ExitCode, CliError> {
     let found = Found::of(args, global)?;
     let config = found.config(args, global)?;
-    let trial = found.trial(args, &config)?;
+    let general = defaults(if config.is_none() { &global.set } else { &[] })?;
+    let trial = found.trial(args, config.as_ref(), &general)?;
+    let config = config.unwrap_or(general);
     let runtime = direct::runtime()?;
     let effects = effects(args, &config, &trial)?;
     let tried = runtime.block_on(async { Place::new(&config, effects).run(&trial).await });
@@ -117,28 +119,32 @@ impl Found {
         }
     }
 
-    /// The configuration; that of a handler in general where none is there and none is needed.
-    fn config(&self, args: &Try, global: &Global) -> Result<Config, CliError> {
+    /// The configuration; none where none is there and none is needed.
+    fn config(&self, args: &Try, global: &Global) -> Result<Option<Config>, CliError> {
         let needs_none = self.letter().is_none() && args.component.is_some() && args.handler.is_none();
         // A file that was named has to be there.
-        if needs_none && global.config == Path::new(Global::CONFIG) && !global.config.exists() {
-            return defaults(&global.set);
-        }
-        global.load()
+        let is_named = global.config != Path::new(Global::CONFIG);
+        if needs_none && !is_named && !global.config.exists() { Ok(None) } else { global.load().map(Some) }
     }
 
-    fn trial(self, args: &Try, config: &Config) -> Result<Trial, CliError> {
+    fn trial(self, args: &Try, config: Option<&Config>, general: &Config) -> Result<Trial, CliError> {
         let letter = self.letter().map(|letter| letter.handler.as_str());
-        let picked = pick(&config.handlers, args.handler.as_deref(), letter, args.component.is_some());
-        let picked = picked.map_err(|why| CliError::Wrong(format!("{why} in `{}`", config.file.display())))?;
-        let (handler, mut chosen) = match picked {
-            Some((name, handler)) => (name.to_owned(), handler.clone()),
-            None => {
-                note("tried with default limits and no grants (--handler NAME takes those of a handler)");
-                let handler = defaults(&[])?.handlers.remove(NOBODY);
-                (NOBODY.to_owned(), handler.ok_or_else(|| CliError::Failed("no default handler".to_owned()))?)
+        let picked = match config {
+            None => None,
+            Some(config) => {
+                let picked = pick(&config.handlers, args.handler.as_deref(), letter, args.component.is_some());
+                picked.map_err(|why| CliError::Wrong(format!("{why} in `{}`", config.file.display())))?
             }
         };
+        let config = config.unwrap_or(general);
+        let general = general.handlers.get_key_value(NOBODY).map(|(name, handler)| (name.as_str(), handler));
+        let Some((handler, chosen)) = picked.or(general) else {
+            return Err(CliError::Failed("there is no handler in general, which is a bug of Weir".to_owned()));
+        };
+        if picked.is_none() {
+            note("tried with default limits and no grants (--handler NAME takes those of a handler)");
+        }
+        let (handler, mut chosen) = (handler.to_owned(), chosen.clone());
         if let Some(component) = &args.component {
             // The only one that was not asked for by its name.
             if args.handler.is_none() && letter.is_none() && picked.is_some() {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::thread;
 
@@ -173,15 +174,20 @@ impl Opened {
         let found = self.runtime.block_on(self.letters.get(id)).map_err(|error| Failed::Every(stopped(error)))?;
         let letter = found.ok_or_else(|| Failed::This(unknown(id)))?;
         let handler = self.readers.address(&letter, to).map_err(failure)?;
+        let Some(config) = self.config.queues.get(&letter.queue) else {
+            return Err(failure(ReplayError::Queue { id: id.to_owned(), name: letter.queue }));
+        };
         let mut queues = self.queues.borrow_mut();
-        if !queues.contains_key(&letter.queue) {
-            let Some(queue) = self.config.queues.get(&letter.queue) else {
-                return Err(failure(ReplayError::Queue { id: id.to_owned(), name: letter.queue }));
-            };
-            let opened = Direct::open(&letter.queue, &queue.url, queue.max_size).map_err(Failed::Every)?;
-            queues.insert(letter.queue.clone(), opened);
-        }
-        let Some(direct) = queues.get(&letter.queue) else { return Err(Failed::This(unknown(id))) };
+        let direct = match queues.entry(letter.queue.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => {
+                vacant.insert(Direct::open(&letter.queue, &config.url, config.max_size).map_err(Failed::Every)?)
+            }
+        };
+        // A handler that no server has run yet has no subscription: what is published before it has one, it would never get.
+        let subscription = format!("{}-{handler}", self.config.server.group);
+        let subscribed = direct.ask(|queue| queue.subscribe(&subscription, config.start));
+        subscribed.map_err(|error| Failed::Every(direct::failure(&letter.queue, &error)))?;
         let replayed = self.runtime.block_on(replay::replay(&self.letters, direct.queue(), &letter, handler));
         replayed.map(drop).map_err(failure)
     }
