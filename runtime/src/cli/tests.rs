@@ -133,6 +133,27 @@ async fn commands_ask_the_server_that_runs() {
     assert_eq!((delivery.event.extension("tenant"), delivery.event.source.as_str()), (Some("a"), "/weir/queue/events"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_drops_go_on_over_pages() {
+    const COUNT: usize = 2 * crate::dead::DEAD_LIST_MAX + 500;
+    let (folder, server) = served(Choice::default()).await;
+    let letters: Vec<DeadLetter> =
+        (0..COUNT).map(|at| letter(&format!("{at:05}"), if at % 5 == 0 { "audit" } else { "mailer" })).collect();
+    crate::dead::DeadLetters::put(&*server.store, &letters.iter().collect::<Vec<_>>()).await.unwrap();
+    let asked = tokio::task::spawn_blocking(move || {
+        let folder = folder.path();
+        let listed = |line: &[&str]| weir(folder, line).0.lines().count();
+        assert_eq!(listed(&["dead", "list", "--json"]), COUNT);
+        assert_eq!(listed(&["dead", "list", "--json", "--limit", "1500"]), 1_500);
+        assert_eq!(listed(&["dead", "list"]), crate::dead::DEAD_LIST_MAX + 1, "and a head");
+        assert_eq!(json(folder, &["dead", "drop", "--handler", "audit"])["dropped"], COUNT / 5);
+        assert_eq!(listed(&["dead", "list", "--json"]), COUNT - COUNT / 5);
+        assert_eq!(json(folder, &["dead", "drop", "--all"]), serde_json::json!({"dropped": COUNT - COUNT / 5, "failed": []}));
+        assert_eq!(listed(&["dead", "list", "--json"]), 0);
+    });
+    asked.await.unwrap();
+}
+
 #[test]
 fn without_a_server_queues_and_store_are_opened() {
     let folder = folder();

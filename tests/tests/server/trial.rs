@@ -104,3 +104,35 @@ fn a_live_trial_sends_a_mail_once() {
     assert_eq!(site.run(&["try", "event.json", "--json"]).ending(0).json()["outcome"], "done");
     assert_eq!(server.get("/api/dead").body, Value::from(Vec::<Value>::new()));
 }
+
+#[test]
+fn what_a_handler_publishes_is_shown_and_leaves_only_live() {
+    let queues = "[queue.in]\nurl = \"memory:\"\n[queue.events]\nurl = \"disk:./data/events\"\n";
+    let config = |then: &str| {
+        let handler = format!("[handler.it]\ncomponent = \"{}\"\nqueue = \"in\"\n", guests::PUBLISH_THEN);
+        format!("{queues}{handler}[handler.it.config]\nthen = \"{then}\"\n[handler.it.grants]\npublish = [\"events\"]\n")
+    };
+    let site = Site::new(&config("ok"));
+    site.write("event.json", event("1", &Value::Null).to_string().as_bytes());
+    let waiting = || {
+        let queues = site.run(&["queues", "--json"]).ending(0).json();
+        queues.as_array().unwrap().iter().find(|queue| queue["name"] == "events").unwrap()["depth"].clone()
+    };
+    let tried = site.run(&["try", "event.json", "--json"]).ending(0).json();
+    let published = tried["published"].as_array().unwrap();
+    assert_eq!((published.len(), &published[0]["queue"], &published[0]["due"]), (1, &json!("events"), &Value::Null), "{tried}");
+    assert_eq!((&published[0]["event"]["type"], &published[0]["event"]["source"]), (&json!("t"), &json!("weir:handler/it")));
+    assert!(site.run(&["try", "event.json"]).ending(0).stdout.contains("event 1 of 1, to queue `events`:\n  {\n"));
+    assert_eq!(waiting(), 0);
+    let _ = site.run(&["try", "event.json", "--live"]).ending(0);
+    assert_eq!(waiting(), 1);
+    let server = site.start();
+    let _ = site.run(&["try", "event.json", "--live"]).ending(0);
+    assert_eq!(waiting(), 2, "through the server, which owns the queue");
+    let _ = server.stop();
+    // Nothing leaves of what is not done.
+    site.configure(&config("retry"));
+    let tried = site.run(&["try", "event.json", "--live", "--json"]).ending(1).json();
+    assert_eq!((&tried["outcome"], &tried["published"]), (&json!("retry"), &json!([])), "{tried}");
+    assert_eq!(waiting(), 2);
+}
