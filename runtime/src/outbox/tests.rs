@@ -94,7 +94,8 @@ fn what_the_guest_leaves_out_is_filled_in() {
 #[test]
 fn what_descends_is_added() {
     let place = Place::new();
-    let table: [(&str, &[(&str, &str)], &[(&str, &str)]); 5] = [
+    type Attributes<'a> = &'a [(&'a str, &'a str)];
+    let table: [(&str, Attributes<'_>, Attributes<'_>); 5] = [
         ("mails", &[], &[("traceparent", "00-aa-bb-01"), ("tracestate", "x=y"), (HOPS, "5")]),
         ("self", &[], &[("traceparent", "00-aa-bb-01"), ("tracestate", "x=y"), (HANDLER, "h"), (HOPS, "5")]),
         ("mails", &[("traceparent", "00-cc-dd-01")], &[("traceparent", "00-cc-dd-01"), (HOPS, "5")]),
