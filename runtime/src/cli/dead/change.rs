@@ -1,6 +1,7 @@
 //! `weir dead replay` and `weir dead drop`: one letter, several, or all that a filter says.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::place::{Failed, Place};
 use super::{Asked, Drop, Replay};
@@ -93,9 +94,9 @@ fn check(by_id: bool, all: bool, asked: &Asked, filters: &str) -> Result<(), Cli
     Err(CliError::Wrong(format!("which dead letters is not said (expected their ids, {filters}; or --all)")))
 }
 
-fn ids(letters: &[Box<serde_json::value::RawValue>]) -> Result<Vec<String>, CliError> {
-    let id = |letter: &Box<serde_json::value::RawValue>| serde_json::from_str::<Named>(letter.get()).map(|named| named.id);
-    let ids = letters.iter().map(id).collect::<Result<_, _>>();
+fn ids(letters: &[Box<RawValue>]) -> Result<Vec<String>, CliError> {
+    let id = |letter: &RawValue| serde_json::from_str::<Named>(letter.get()).map(|named| named.id);
+    let ids: Result<_, _> = letters.iter().map(|letter| id(letter)).collect();
     ids.map_err(|error| CliError::Failed(format!("dead letter can't be read: {error}")))
 }
 
