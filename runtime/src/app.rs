@@ -1,6 +1,7 @@
 //! Wiring: a configuration becomes a running server, and a running server stops in order. The only module that knows all parts.
 
 pub mod data;
+mod operator;
 mod status;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use self::data::{DataError, DataFolder};
+use self::operator::Operator;
 use crate::admin::{self, Backend};
 use crate::config::{Config, QueueConfig};
 use crate::dispatcher::{Shared, Subscription};
@@ -156,8 +158,9 @@ impl App {
 
     /// Serves until `stop` answers, then drains. Answers how many deliveries had to be given back while they ran.
     pub async fn run(self, stop: impl Future<Output = Stop>) -> u64 {
-        let backend =
-            status::Status::new(&self.queues, &self.config.server.group, &self.subscriptions, &self.store, &self.draining);
+        let group = &self.config.server.group;
+        let operator = Operator::new(&self.queues, group, &self.handlers, &self.store);
+        let backend = status::Status::new(&self.queues, group, &self.subscriptions, &operator, &self.draining);
         warn_of_orphans(&*backend).await;
         let state = admin::State::new(&self.config.server, &self.queues, backend);
         let ingress = Arc::clone(&state.ingress);
@@ -165,6 +168,11 @@ impl App {
         let mut serving = tokio::spawn(admin::serve(self.listener, state, http.clone()));
         let loader = Arc::clone(&self.loader);
         let watcher = tokio::spawn(watch::watch(self.handlers, self.loader, watching.clone()));
+        // Before anything is pulled: what was paused stays so over a restart.
+        if let Err(error) = operator.read_pauses().await {
+            tracing::warn!(%error, "who is paused can't be read: handlers that are run until it can");
+        }
+        tokio::spawn(operator.follow_pauses(watching.clone()));
         let grace = self.config.server.grace;
         let reading = self.subscriptions.into_iter().map(|subscription| {
             let pulling = pulling.clone();
@@ -211,7 +219,7 @@ async fn warn_of_orphans(backend: &dyn Backend) {
     for queue in backend.queues().await {
         for orphan in queue.subscriptions.iter().filter(|subscription| subscription.orphan) {
             let (queue, handler, depth) = (&queue.name, &orphan.handler, orphan.depth);
-            tracing::warn!(%queue, %handler, depth, "orphaned subscription: no handler reads it, and its events are kept");
+            tracing::warn!(%queue, %handler, depth, "orphaned subscription: its events are kept until `weir handlers forget`");
         }
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::dead::DeadLetters;
 use crate::event::Event;
 
 /// A boxed future, so that [`Queue`] can be a trait object.
@@ -112,6 +113,11 @@ pub trait Queue: Send + Sync + 'static {
     fn unsubscribe<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), QueueError>> {
         let _ = subscription;
         Box::pin(async { Err(QueueError::Unsupported("unsubscribe")) })
+    }
+
+    /// Where this queue's dead letters are kept, if its broker does that; none: in the store.
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {
+        None
     }
 
     /// Ends waiting pulls with [`QueueError::Closed`], gives back what was not settled and releases files and connections.

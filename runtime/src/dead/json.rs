@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{DEAD_LETTER_BYTES_MAX, DeadBounds, DeadLetter};
 use crate::clock::Timestamp;
-use crate::event::{self, Event};
+use crate::event;
 use crate::outcome::{Limit, Outcome};
 
 /// Every name that a limit can have (sandbox.md §3), to read back what was written.
@@ -120,14 +120,6 @@ struct WrittenLimit<'a> {
     value: u64,
 }
 
-struct AsCloudEvent<'a>(&'a Event);
-
-impl Serialize for AsCloudEvent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        event::json::write_into(self.0, serializer)
-    }
-}
-
 /// The fields of surface.md §3, in that order.
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -143,7 +135,7 @@ impl Serialize for DeadLetter {
         json.serialize_field("first_at", &self.first_at.to_string())?;
         json.serialize_field("dead_at", &self.dead_at.to_string())?;
         json.serialize_field("version", &self.version)?;
-        json.serialize_field("event", &AsCloudEvent(&self.event))?;
+        json.serialize_field("event", &event::json::AsJson(&self.event))?;
         json.serialize_field("log", &self.log)?;
         json.serialize_field("backtrace", &self.backtrace)?;
         json.end()
@@ -155,6 +147,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::event::Event;
 
     fn letter() -> DeadLetter {
         let event = Event {
