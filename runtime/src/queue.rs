@@ -8,6 +8,8 @@ pub mod conformance;
 pub mod disk;
 mod ledger;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod timer;
 pub mod url;
 
@@ -316,9 +318,11 @@ pub struct Opening {
 /// # Errors
 /// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
 pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, QueueError> {
-    let Opening { name, max_size_bytes, .. } = opening;
+    let Opening { name, max_size_bytes, .. } = opening.clone();
     match url {
         url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

@@ -209,6 +209,7 @@ async fn order_outlives_the_process(adapter: &dyn Adapter) -> Result<(), Failure
         publish(&*queue, round * 5..round * 5 + 5).await?;
         queue = if round % 2 == 0 { place.after_kill(queue).await? } else { place.after_close(queue).await? };
     }
+    queue.keep_order(SUBSCRIPTION).map_err(|error| format!("`keep_order` failed: {error}"))?;
     let came = ids_of(&pull_exactly(&*queue, SUBSCRIPTION, 20).await?);
     ensure!(came == ids(0..20), "events came as {came:?} after restarts, expected the order in which they were published");
     queue.close().await;
