@@ -7,9 +7,6 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export WEIR_CACHE := $(CACHE)
 
-# Room for the heap in the first memory: a handler that has to grow its memory pays some 7 µs an event (README, Benchmarks).
-ROOMY := -C link-arg=-zstack-size=98304 -C link-arg=--initial-memory=262144
-
 .PHONY: help run test build handlers wasm-target tools bench clean-run
 
 help: ## List the targets
@@ -37,7 +34,7 @@ tools: ## Get the servers that the tests talk to: mail and Redis
 	@tests/servers/get-redis.sh
 
 bench: build wasm-target ## Measure this machine: engine, sandbox, whole path; then the pieces
-	env $$(.ci/wasm-env) RUSTFLAGS="$(ROOMY)" cargo build --locked --profile guest --target wasm32-wasip2 -p bench-handler
+	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p bench-handler
 	bin/weir bench
 	bin/weir bench --component "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/bench_handler.wasm"
 	cargo bench --locked -p weir-runtime

@@ -14,7 +14,10 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 
 /// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
-const SUITES: [&str; 6] = ["outcome", "event", "limit", "import", "load", "server"];
+const SUITES: [&str; 7] = ["outcome", "event", "limit", "import", "load", "publish", "server"];
+
+/// The guest with a large first memory.
+const LARGE: &str = "limit_good_large";
 
 /// The module of a text component that only needs some handler.
 const DONE: &str = r#"(core module $guest (func (export "handle") (param i32) (result i32) (i32.const 16)))"#;
@@ -73,7 +76,28 @@ fn rust_guests(folder: &Path, out: &Path) -> Result<Guests> {
         return Err(format!("guests: don't compile:\n{}{hint}", String::from_utf8_lossy(&built.stderr)));
     }
     let made = target.join(TARGET).join("release/examples");
-    Ok(names.into_iter().map(|name| (name.clone(), made.join(name).with_extension("wasm"))).collect())
+    let mut guests: Guests = names.into_iter().map(|name| (name.clone(), made.join(name).with_extension("wasm"))).collect();
+    if let Some(path) = guests.get_mut(LARGE) {
+        let large = out.join(LARGE).with_extension("wasm");
+        fs::write(&large, enlarge(path)?).map_err(|error| format!("{}: {error}", large.display()))?;
+        *path = large;
+    }
+    Ok(guests)
+}
+
+/// The guest with a larger first memory. The linker can't give it: .cargo/config.toml says one size, and says it last.
+fn enlarge(path: &Path) -> Result<Vec<u8>> {
+    // A memory section with one memory of so many pages that may grow.
+    let section = |pages: u8| [5, 3, 1, 0, pages];
+    let (linked, larger) = (section(4), section(16));
+    let mut bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let found: Vec<usize> =
+        (0..bytes.len()).filter(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(&linked))).collect();
+    match found.as_slice() {
+        [at] => bytes.splice(*at..at + linked.len(), larger).for_each(drop),
+        _ => return Err(format!("guests: `{LARGE}` has {} memory sections of 4 pages, expected one", found.len())),
+    }
+    Ok(bytes)
 }
 
 /// Makes components of `guests/wat`.

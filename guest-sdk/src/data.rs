@@ -83,7 +83,7 @@ fn explained<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
 }
 
 /// As in RFC 6839: `application/json`, `text/json`, and whatever ends in `+json`.
-fn is_json(content_type: &str) -> bool {
+pub(crate) fn is_json(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let subtype = media_type.split_once('/').map_or("", |(_, subtype)| subtype);
     subtype == "json" || subtype.ends_with("+json")

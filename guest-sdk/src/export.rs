@@ -77,7 +77,7 @@ impl<E: Into<Failure>> IntoResult for std::result::Result<(), E> {
 /// ```
 ///
 /// With `self_test`, a second function is called once before a new version of the component (or a file that its configuration names)
-/// takes over. Its error stops that: the old version stays. Mail is refused while it runs.
+/// takes over. Its error stops that: the old version stays. Mail and publishing are refused while it runs.
 ///
 /// ```
 /// use weir_sdk::prelude::*;

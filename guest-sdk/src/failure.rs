@@ -83,7 +83,8 @@ fn comes_again(error: &dyn Any) -> bool {
     if let Some(error) = error.downcast_ref::<crate::email::Error>() {
         return !matches!(error, crate::email::Error::Unavailable(_));
     }
-    error.is::<crate::config::Missing>()
+    error.is::<crate::publish::Error>()
+        || error.is::<crate::config::Missing>()
         || error.is::<serde_json::Error>()
         || error.is::<std::num::ParseIntError>()
         || error.is::<std::num::ParseFloatError>()
@@ -161,6 +162,7 @@ mod tests {
             (Failure::from(email::Error::Denied("no".into())), reject("no")),
             (Failure::from(email::Error::Rejected("550".into())), reject("550")),
             (Failure::from(email::Error::Invalid("`to`".into())), reject("`to`")),
+            (Failure::from(crate::publish::Error::Denied("no".into())), reject("no")),
             (Failure::from(parse), reject("invalid digit found in string")),
             (Failure::from(io()), retry("gone")),
             (

@@ -1,4 +1,4 @@
-//! Runs a handler's function in `cargo test`, without a server and without wasm: mail and logs are captured.
+//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events and logs are captured.
 //!
 //! ```
 //! use weir_sdk::{prelude::*, testing};
@@ -25,7 +25,7 @@
 //! assert_eq!(run.result, Err(retry("connection refused")));
 //! ```
 //!
-//! What it leaves out: limits, time and grants are the server's. A message's shape is checked as the server does.
+//! What it leaves out: limits, time and grants are the server's. The shape of a message or an event is checked as the server does.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -34,6 +34,7 @@ use serde::Serialize;
 
 use crate::email::{Error, Message};
 use crate::log::Level;
+use crate::publish::{self, Schedule};
 use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result};
 
 /// What a handler did with one event.
@@ -44,8 +45,23 @@ pub struct Run {
     pub result: Result,
     /// What it sent, but what an earlier run of the same event had sent already.
     pub mails: Vec<Message>,
+    /// What it published, in the order of its calls; nothing unless it answered ok. Ids and other attributes that the server would fill in
+    /// are as the handler left them.
+    pub published: Vec<Published>,
     /// What it logged.
     pub logs: Vec<Log>,
+}
+
+/// An event that a handler published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// The queue's name as the handler gave it; `self`: its own, for itself alone.
+    pub queue: String,
+    /// The event.
+    pub event: Event<Bytes>,
+    /// When it is due.
+    pub due: Schedule,
 }
 
 /// One line of the log.
@@ -93,12 +109,16 @@ pub fn delivery() -> Delivery {
 pub struct Host {
     config: BTreeMap<String, String>,
     mail_error: Option<Error>,
+    publish_error: Option<publish::Error>,
     delivery: Option<Delivery>,
     sent: BTreeMap<(String, String), String>,
 }
 
+/// With what every mail and every publish fails.
+type Errors = (Option<Error>, Option<publish::Error>);
+
 impl Host {
-    /// A host with no configuration, whose mail goes through.
+    /// A host with no configuration, whose mail goes through and whose queues take what is published.
     #[must_use]
     pub fn new() -> Self {
         Host::default()
@@ -123,6 +143,13 @@ impl Host {
         self.mail_error = None;
     }
 
+    /// Makes every publish fail, as on a server that does not grant it.
+    #[must_use]
+    pub fn publish_error(mut self, error: publish::Error) -> Self {
+        self.publish_error = Some(error);
+        self
+    }
+
     /// Says how the events come; default: [`delivery`].
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
@@ -134,25 +161,31 @@ impl Host {
     pub fn run<A>(&mut self, handler: impl Handler<A>, event: Event<Bytes>) -> Run {
         let delivery = self.delivery.clone().unwrap_or_else(delivery);
         let identity = format!("{} {}", event.source, event.id);
-        self.call(identity, self.mail_error.clone(), || handler.call(event, delivery))
+        let errors = (self.mail_error.clone(), self.publish_error.clone());
+        self.call(identity, errors, || handler.call(event, delivery))
     }
 
-    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail is refused meanwhile.
+    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail and publishing are refused
+    /// meanwhile.
     pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
-        let refused = Error::Denied("no mail during a self-test".to_owned());
-        self.call("self-test".to_owned(), Some(refused), || function().into_result())
+        let mail = Error::Denied("no mail during a self-test".to_owned());
+        let publish = publish::Error::Denied("nothing is published during a self-test".to_owned());
+        self.call("self-test".to_owned(), (Some(mail), Some(publish)), || function().into_result())
     }
 
-    fn call(&mut self, event: String, mail_error: Option<Error>, function: impl FnOnce() -> Result) -> Run {
+    fn call(&mut self, event: String, errors: Errors, function: impl FnOnce() -> Result) -> Run {
+        let (mail_error, publish_error) = errors;
         let state = crate::host::native::State {
             config: self.config.clone(),
             mail_error,
+            publish_error,
             event,
             sent: std::mem::take(&mut self.sent),
             ..Default::default()
         };
         let (result, state) = crate::host::native::with(state, function);
         self.sent = state.sent;
-        Run { result, mails: state.mails, logs: state.logs }
+        let published = if result.is_ok() { state.published } else { Vec::new() };
+        Run { result, mails: state.mails, published, logs: state.logs }
     }
 }

@@ -20,6 +20,7 @@
     ("weir-sdk/src/host/wasm.rs", include_str!("../src/host/wasm.rs")),
     ("weir-sdk/src/lib.rs", include_str!("../src/lib.rs")),
     ("weir-sdk/src/log.rs", include_str!("../src/log.rs")),
+    ("weir-sdk/src/publish.rs", include_str!("../src/publish.rs")),
     ("weir-sdk/src/testing.rs", include_str!("../src/testing.rs")),
     ("weir-sdk/wit/wasi-config-0.2.0-rc.1/store.wit", include_str!("../wit/wasi-config-0.2.0-rc.1/store.wit")),
     ("weir-sdk/wit/wasi-config-0.2.0-rc.1/world.wit", include_str!("../wit/wasi-config-0.2.0-rc.1/world.wit")),

@@ -34,6 +34,7 @@ fn sandbox(criterion: &mut Criterion) {
         limits: Limits::default(),
         config: Vec::new(),
         mailer: None,
+        publish: None,
         max_event: 1 << 20,
         permits: Permits::new(&sandbox),
     });

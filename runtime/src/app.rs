@@ -21,7 +21,7 @@ use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::mail::Relays;
 use crate::queue::{self, Opening, Queue, QueueError};
 use crate::sandbox::Sandbox;
-use crate::store::{Store, StoreError};
+use crate::store::{Settings, Store, StoreError};
 
 /// How long HTTP still takes events after SIGTERM, so that load balancers see `/readyz` first (delivery.md §12).
 const LAME_DUCK: Duration = Duration::from_secs(2);
@@ -118,7 +118,7 @@ impl App {
         let data = DataFolder::own(&config.server.data)?;
         let name = data.name(config.server.name.as_deref())?;
         tracing::info!(%name, group = %config.server.group, data = %config.server.data.display(), "starting");
-        let store = Store::open(&config.server.data)?;
+        let store = Store::open_with(&Settings::of(&config, &name))?;
         let sandbox = Sandbox::new(&config.ceilings, config.server.instances, Some(&config.server.data));
         let instances = sandbox.instances() as usize;
         if instances <= config.handlers.len() {

@@ -154,6 +154,7 @@ impl Bench {
             limits: Limits::default(),
             config: Vec::new(),
             mailer: None,
+            publish: None,
             max_event: 1 << 20,
             permits: Permits::new(&sandbox),
         });
@@ -250,6 +251,7 @@ fn handler_config() -> HandlerConfig {
         component: "bench".into(),
         queues: vec!["bench".to_owned()],
         concurrency: CONCURRENCY,
+        filter: None,
         limits: Limits::default(),
         limit_sources: crate::config::LimitSources::default(),
         retry: RetryPolicy::default(),

@@ -14,6 +14,7 @@ pub mod output;
 pub mod publish;
 pub mod queues;
 pub mod serve;
+pub mod try_event;
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ enum Command {
     Publish(publish::Publish),
     New(new::New),
     Build(build::Build),
+    Try(try_event::Try),
     Dead(dead::Dead),
     Handlers(handlers::Handlers),
     Queues(queues::Queues),
@@ -85,6 +87,7 @@ fn run(command: &Command, global: &Global) -> Result<ExitCode, CliError> {
     let done = match command {
         Command::Serve(args) => return serve::run(args, global),
         Command::Check(args) => return check::run(args, global),
+        Command::Try(args) => return try_event::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Publish(args) => publish::run(args, global),
         Command::New(args) => new::run(args, global),

@@ -7,6 +7,7 @@
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
 mod diagnostic;
+mod filter;
 mod grants;
 mod handlers;
 mod interpolate;
@@ -28,9 +29,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::filter::Filter;
 use crate::queue::Start;
+use crate::store::StoreUrl;
 
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
@@ -63,6 +67,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// What this process keeps; absolute.
     pub data: PathBuf,
+    /// Where what processes share, and what outlives them, is kept.
+    pub store: StoreUrl,
     /// This process among others; none: host name and six hex digits made once and kept in `data`.
     pub name: Option<String>,
     /// Prefix of subscriptions.
@@ -111,6 +117,8 @@ pub struct QueueConfig {
     pub ingress: bool,
     /// Bound on what waits, in bytes.
     pub max_size: u64,
+    /// How much is kept of its dead letters.
+    pub dead_bounds: crate::dead::DeadBounds,
 }
 
 /// `[handler.*]`.
@@ -122,6 +130,8 @@ pub struct HandlerConfig {
     pub queues: Vec<String>,
     /// Most events at once; never 0.
     pub concurrency: u32,
+    /// Which events it takes; none: all of them. Shared, because configurations are cloned and it is compiled.
+    pub filter: Option<Arc<Filter>>,
     /// Its limits, each at most its ceiling.
     pub limits: Limits,
     /// Where each of them came from, for `weir check`.
@@ -190,6 +200,22 @@ pub struct RetryPolicy {
 pub struct Grants {
     /// `email`.
     pub email: Option<EmailGrant>,
+    /// `publish`.
+    pub publish: Option<PublishGrant>,
+}
+
+/// `grants.publish`: where it may emit events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishGrant {
+    /// Queues of weir.toml.
+    pub queues: Vec<String>,
+    /// `"self"`: its own queue, for itself alone.
+    pub own: bool,
+}
+
+impl PublishGrant {
+    /// What weir.toml calls [`PublishGrant::own`].
+    pub const OWN: &str = "self";
 }
 
 /// `grants.email`.
@@ -264,6 +290,10 @@ pub struct Ceilings {
     pub output: u64,
     /// Outgoing requests and mails per event.
     pub requests: u32,
+    /// Events that one event may emit.
+    pub publishes: u32,
+    /// Bytes of those together.
+    pub published: u64,
     /// Bytes of the wasm stack; the server's.
     pub stack: u64,
     /// Bytes of the largest component file.
@@ -285,6 +315,8 @@ impl Default for Ceilings {
             handles: 100_000,
             output: 4 << 20,
             requests: 1_000,
+            publishes: 10_000,
+            published: 64 << 20,
             stack: 512 << 10,
             component: 64 << 20,
             hops: 16,

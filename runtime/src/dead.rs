@@ -1,6 +1,10 @@
 //! A dead letter: an event that was given up, with all that is needed to understand why. Where they are kept: `store.rs`.
 
 pub mod json;
+mod place;
+mod places;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::sync::Arc;
 
@@ -8,6 +12,12 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::outcome::Limit;
 use crate::queue::Delivery;
+
+pub use place::{
+    DEAD_BYTES_MAX, DEAD_KEEP, DEAD_LETTER_BYTES_MAX, DEAD_LIST_BYTES_MAX, DEAD_LIST_MAX, DeadBounds, DeadCount, DeadCounts,
+    DeadCursor, DeadFilter, DeadLetters, DeadPage, Unreadable,
+};
+pub use places::DeadPlaces;
 
 /// An event that was given up.
 #[derive(Debug, Clone)]

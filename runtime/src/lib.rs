@@ -6,8 +6,10 @@ pub mod clock;
 pub mod dead;
 pub mod dispatcher;
 pub mod event;
+pub mod filter;
 pub mod handler;
 pub mod mail;
+pub mod outbox;
 pub mod outcome;
 pub mod queue;
 #[cfg(feature = "redis")]
@@ -23,3 +25,4 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod stats;
+pub mod trial;

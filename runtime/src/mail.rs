@@ -15,6 +15,7 @@ mod relay;
 pub use identity::MailRun;
 pub use mailer::{GrantError, Mailer};
 pub use relay::Relays;
+pub use relay::capture::{CapturedFile, CapturedMail};
 
 /// What a handler asks to be sent (events.wit, `email.message`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

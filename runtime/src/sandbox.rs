@@ -28,7 +28,7 @@ pub use self::load::{LoadError, probe};
 pub use self::log::level;
 pub use self::run::{Job, Report, run};
 use self::state::State;
-use crate::config::{Ceilings, Limits};
+use crate::config::{Ceilings, Limits, PublishGrant};
 use crate::mail::Mailer;
 
 /// Bytes beside the event itself that one host call may hand over: attribute names, list headers (sandbox.md §3).
@@ -81,6 +81,8 @@ pub struct Setup {
     pub config: Vec<(String, String)>,
     /// Its mailer, when `email` is granted.
     pub mailer: Option<Arc<Mailer>>,
+    /// Where it may publish, when `publish` is granted.
+    pub publish: Option<PublishGrant>,
     /// Largest event, in bytes: bounds what one host call may hand over.
     pub max_event: u64,
     /// Its share of the instances.

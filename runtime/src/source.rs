@@ -209,6 +209,12 @@ pub(crate) fn set_data(event: &mut Event, content_type: Option<&str>, body: &Byt
     Ok(())
 }
 
+/// Why the data of an event is not the JSON that its media type says it is; none: it is, or is said to be something else.
+pub(crate) fn not_json(event: &Event) -> Option<String> {
+    let data = event.data.as_ref().filter(|_| event.has_json_data())?;
+    json(data).err().map(|error| error.to_string())
+}
+
 fn json(body: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<&serde_json::value::RawValue>(body).map(drop)
 }

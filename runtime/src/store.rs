@@ -1,96 +1,95 @@
-//! What must outlive this process beside the queues: dead letters and mails sent (delivery.md §6). Embedded, in `data`.
+//! What processes must share and what must outlive one, beside the queues (delivery.md §6): mails sent, duplicates, pauses, and the
+//! dead letters that no broker holds. This page is its face; where it is kept: `store/embedded.rs`, `store/redis.rs`.
 //!
-//! One thread writes and shares commits: a commit starts as soon as the last one has ended and takes all that has gathered. A write
-//! is answered after the sync that holds it. Nothing here decides what is a dead letter or whether a mail may be sent again.
+//! A write is answered once it is durable. Nothing here decides what is a dead letter, a duplicate's end, or whether a mail may be
+//! sent again.
 
-mod tables;
-mod writer;
+mod embedded;
+#[cfg(feature = "redis")]
+mod redis;
+mod url;
 
-use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{Database, DatabaseError, ReadableDatabase};
+use sha2::{Digest, Sha256};
+
+pub use crate::dead::{
+    DEAD_BYTES_MAX, DEAD_KEEP, DEAD_LETTER_BYTES_MAX, DEAD_LIST_MAX, DeadBounds, DeadCount, DeadCounts, DeadCursor, DeadFilter,
+    DeadPage,
+};
 
 use crate::clock::{self, Timestamp};
-use crate::dead::DeadLetter;
-use tables::{Bounds, Write};
-use writer::Writer;
+use crate::config::{Config, Rate};
+use crate::dead::{DeadLetter, DeadLetters};
+use crate::queue::BoxFuture;
+use embedded::Embedded;
+#[cfg(feature = "redis")]
+use redis::RedisStore;
+pub use url::StoreUrl;
 
-/// How long dead letters are kept: the default of `dead-keep` (surface.md §1).
-pub const DEAD_KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Most bytes of dead letters kept: the default of `dead-max` (surface.md §1).
-pub const DEAD_BYTES_MAX: u64 = 1 << 30;
-/// A dead letter larger than this loses log and backtrace, never the event: four of the largest events by default.
-pub const DEAD_LETTER_BYTES_MAX: usize = 4 << 20;
-/// Most dead letters that one list returns, unless asked for fewer: a page for people, and a bound on the answer's memory.
-pub const DEAD_LIST_MAX: usize = 1_000;
-/// Most bytes of dead letters that one list returns; the same bound for letters that hold large events.
-const DEAD_LIST_BYTES_MAX: usize = 64 << 20;
-/// Pages that redb keeps in memory; its own default is 1 GiB.
-const CACHE_BYTES: usize = 32 << 20;
-/// The name of the file in `data`.
-const FILE: &str = "store.redb";
+/// Most events that are remembered as ended, of one handler (its `duplicates`); then the oldest are forgotten first. Ten minutes of
+/// 1,600 events a second; some 100 bytes each in the store's file.
+pub const DUPLICATES_MAX: u64 = 1_000_000;
 
 /// SHA-256 that names a mail (delivery.md §9).
 pub type MailIdentity = [u8; 32];
 
-/// The embedded store of one process.
+/// The store of one process, or of several.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
-    writer: Writer,
+    backend: Backend,
 }
 
-/// What the writer's thread and readers share.
 #[derive(Debug)]
-struct Shared {
-    path: PathBuf,
-    bounds: Bounds,
-    // Empty after an I/O error: redb refuses everything from then on, so the file is opened anew by whoever needs it next. Readers and
-    // the writer hold it shared for one transaction; only closing and opening take it alone.
-    database: RwLock<Option<Database>>,
-    // Written by the writer after each commit, copied by scrapes; held for a copy.
-    counts: Mutex<DeadCounts>,
-    // Since the process started; only ever goes up.
-    commits: AtomicU64,
+enum Backend {
+    Embedded(Embedded),
+    #[cfg(feature = "redis")]
+    Redis(RedisStore),
 }
 
-/// Dead letters of the store, by queue.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeadCounts {
-    /// By queue.
-    pub queues: BTreeMap<String, DeadCount>,
-    /// Bytes of all of them.
-    pub bytes: u64,
-}
-
-/// Dead letters of one queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DeadCount {
-    /// Held now.
-    pub held: u64,
-    /// Gone since the process started because they were too old or too many.
-    pub dropped: u64,
-}
-
-/// Which dead letters to list. All that is given must hold.
+/// Where a store is and what it keeps.
 #[derive(Debug, Clone, Default)]
-pub struct DeadFilter {
-    /// Of this handler.
-    pub handler: Option<String>,
-    /// Of this queue.
-    pub queue: Option<String>,
-    /// Its reason contains this text.
-    pub reason: Option<String>,
-    /// Given up before this.
-    pub older_than: Option<Timestamp>,
-    /// At most so many; none: [`DEAD_LIST_MAX`].
-    pub max: Option<usize>,
+pub struct Settings {
+    /// Where it is: `[server] store`.
+    pub url: StoreUrl,
+    /// The installation that it is of, where several share one server: `[server] group`.
+    pub group: String,
+    /// This process among those that share it: `[server] name`.
+    pub process: String,
+    /// The folder of the embedded store: `[server] data`.
+    pub data: PathBuf,
+    /// The bounds on dead letters of each queue; a queue that is not here has the default ones.
+    pub dead: BTreeMap<String, DeadBounds>,
+}
+
+/// An event as `duplicates` knows it: a hash of source and id, 128 bits, so that no two of them meet by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventKey(pub [u8; 16]);
+
+/// A delivery of an event, for [`Store::claim`] and what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// The event.
+    pub key: EventKey,
+    /// The broker's position of the delivery; none where a redelivery has no stable one: then this process stands for it.
+    pub position: Option<u128>,
+}
+
+/// What [`Store::claim`] says of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nobody else has the event: it may run. It is this delivery's for the length of the lease; claiming it again renews that.
+    Mine,
+    /// Another delivery of the event has it, until then at most: to be asked again.
+    Taken {
+        /// When that claim ends if it is not renewed.
+        until: Timestamp,
+    },
+    /// Another delivery of the event has ended within the window: this one is a duplicate.
+    Seen,
 }
 
 /// Why the store could not do as asked.
@@ -99,7 +98,7 @@ pub enum StoreError {
     /// Another process has it open.
     #[error("{0}")]
     Owned(String),
-    /// Its disk is full or broken: an outside failure, to be tried again.
+    /// It is away, or its disk is full or broken: an outside failure, to be tried again.
     #[error("{0}")]
     Unavailable(String),
     /// It holds what this version can't read.
@@ -107,32 +106,74 @@ pub enum StoreError {
     Damaged(String),
 }
 
+/// Handlers of whom more events end within their window than are remembered: each is told once, because it will be so from then on.
+#[derive(Debug, Default)]
+struct Crowded(BTreeSet<String>);
+
+impl Crowded {
+    fn say(&mut self, handler: &str) {
+        if self.0.insert(handler.to_owned()) {
+            let bound = DUPLICATES_MAX;
+            tracing::warn!(%handler, bound, "more events end within `duplicates` than are remembered: the oldest are forgotten early");
+        }
+    }
+}
+
+impl EventKey {
+    /// The key of the event with this source and id.
+    #[must_use]
+    pub fn of(source: &str, id: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((source.len() as u64).to_le_bytes());
+        hash.update(source);
+        hash.update(id);
+        let mut key = [0; 16];
+        key.iter_mut().zip(hash.finalize()).for_each(|(byte, hashed)| *byte = hashed);
+        Self(key)
+    }
+}
+
+impl Settings {
+    /// The store that a configuration names, for the process of this name.
+    #[must_use]
+    pub fn of(config: &Config, process: &str) -> Self {
+        let dead = config.queues.iter().map(|(name, queue)| (name.clone(), queue.dead_bounds)).collect();
+        let server = &config.server;
+        Self {
+            url: server.store.clone(),
+            group: server.group.clone(),
+            process: process.to_owned(),
+            data: server.data.clone(),
+            dead,
+        }
+    }
+}
+
 impl Store {
-    /// Opens `store.redb` in the folder `data`, making both (the folder with mode 0700, the file 0600). Blocks: call it at start.
+    /// Opens the embedded store in the folder `data` with default bounds. Blocks: call it at start.
     ///
     /// # Errors
-    /// When another process has it open, when the disk fails, or when the file is not a store.
+    /// As [`Store::open_with`].
     pub fn open(data: &Path) -> Result<Arc<Self>, StoreError> {
-        Self::open_with(data, Bounds { dead_keep: DEAD_KEEP, dead_bytes: DEAD_BYTES_MAX })
+        Self::open_with(&Settings { data: data.to_owned(), ..Settings::default() })
     }
 
-    fn open_with(data: &Path, bounds: Bounds) -> Result<Arc<Self>, StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(|error| {
-            StoreError::Unavailable(format!("folder `{}` can't be made ({error}) [`[server] data` names it]", data.display()))
-        })?;
-        let path = data.join(FILE);
-        let database = open_file(&path)?;
-        let counts = tables::prepare(&database, bounds, clock::now()).map_err(|error| failed(&path, &error))?;
-        let shared = Shared {
-            path,
-            bounds,
-            database: RwLock::new(Some(database)),
-            counts: Mutex::new(counts),
-            commits: AtomicU64::new(0),
+    /// Opens a store. The embedded one makes its folder (mode 0700) and file (0600) and blocks: call it at start. One on a server
+    /// connects when it is first asked.
+    ///
+    /// # Errors
+    /// When another process has the embedded one open, when the disk fails, or when the file is not a store; when certificates for a
+    /// server can't be read.
+    pub fn open_with(settings: &Settings) -> Result<Arc<Self>, StoreError> {
+        let backend = match &settings.url {
+            StoreUrl::Disk => Backend::Embedded(Embedded::open(settings)?),
+            #[cfg(feature = "redis")]
+            StoreUrl::Redis(url) => {
+                let server = crate::redis::Redis::new(url)?;
+                Backend::Redis(RedisStore::new(Arc::new(server), settings))
+            }
         };
-        let shared = Arc::new(shared);
-        let writer = Writer::start(Arc::clone(&shared))?;
-        Ok(Arc::new(Self { shared, writer }))
+        Ok(Arc::new(Self { backend }))
     }
 
     /// Keeps a dead letter; the same id replaces what stood there. Once it answers, the letter outlives the process. It is written even
@@ -141,32 +182,39 @@ impl Store {
     /// # Errors
     /// When it could not be made durable; then it is not kept.
     pub async fn put_dead(&self, letter: &DeadLetter) -> Result<(), StoreError> {
-        let write = Write::dead(letter).map_err(StoreError::Damaged)?;
-        self.writer.write(write).await
+        self.put(&[letter]).await
     }
 
-    /// Dead letters that match, newest first. Bounded by `filter.max` and by bytes; the flag says that there are more.
+    /// One page of the dead letters that match, newest first.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn list_dead(&self, filter: DeadFilter) -> Result<(Vec<DeadLetter>, bool), StoreError> {
-        let shared = Arc::clone(&self.shared);
-        blocking(move || shared.read(|transaction| tables::list(transaction, &filter))).await
+    pub async fn list_dead(&self, filter: DeadFilter) -> Result<DeadPage, StoreError> {
+        self.list(filter).await
     }
 
     /// The dead letter with this id.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// When the store can't be read, or the letter can't.
     pub async fn get_dead(&self, id: &str) -> Result<Option<DeadLetter>, StoreError> {
-        let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
-        blocking(move || shared.read(|transaction| tables::get(transaction, &id))).await
+        self.get(id).await
     }
 
-    /// How many dead letters each queue has; nothing is read from disk.
-    #[must_use]
-    pub fn dead_counts(&self) -> DeadCounts {
-        self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Removes the dead letter with this id; whether there was one.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn remove_dead(&self, id: &str) -> Result<bool, StoreError> {
+        self.remove(id).await
+    }
+
+    /// How many dead letters each queue has.
+    ///
+    /// # Errors
+    /// When the store can't be asked; the embedded one always can.
+    pub async fn dead_counts(&self) -> Result<DeadCounts, StoreError> {
+        self.counts().await
     }
 
     /// Keeps that a mail was handed over, until `expires`. Durable once it answers.
@@ -174,104 +222,156 @@ impl Store {
     /// # Errors
     /// When it could not be made durable.
     pub async fn put_mail(&self, identity: MailIdentity, message_id: &str, expires: Timestamp) -> Result<(), StoreError> {
-        self.writer.write(Write::Mail { identity, message_id: message_id.to_owned(), expires }).await
+        match &self.backend {
+            Backend::Embedded(store) => store.put_mail(identity, message_id, expires).await,
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.put_mail(identity, message_id, expires).await,
+        }
     }
 
-    /// The Message-ID under which this mail was handed over before, if that is known. Reads one small page: fit for async code.
+    /// The Message-ID under which this mail was handed over before, if that is known.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub fn mail(&self, identity: &MailIdentity, now: Timestamp) -> Result<Option<String>, StoreError> {
-        self.shared.read(|transaction| tables::mail(transaction, identity, now))
-    }
-}
-
-impl Shared {
-    fn read<T>(&self, read: impl FnOnce(&redb::ReadTransaction) -> Result<T, tables::Error>) -> Result<T, StoreError> {
-        self.with_database(|database| {
-            let transaction = database.begin_read().map_err(redb::Error::from)?;
-            read(&transaction)
-        })
-    }
-
-    /// Runs with the open database, opening it first where an I/O error has closed it.
-    fn with_database<T>(&self, run: impl FnOnce(&Database) -> Result<T, tables::Error>) -> Result<T, StoreError> {
-        let mut guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        if guard.is_none() {
-            drop(guard);
-            self.reopen()?;
-            guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+    pub async fn mail(&self, identity: &MailIdentity, now: Timestamp) -> Result<Option<String>, StoreError> {
+        match &self.backend {
+            Backend::Embedded(store) => store.mail(identity, now),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.mail(identity).await,
         }
-        let Some(database) = guard.as_ref() else {
-            return Err(StoreError::Unavailable(format!("store `{}` was closed by an I/O error", self.path.display())));
-        };
-        match run(database) {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                drop(guard);
-                if error.closes() {
-                    // redb answers nothing more after an I/O error; dropping it lets the next caller open the file anew.
-                    *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-                }
-                Err(failed(&self.path, &error))
+    }
+
+    /// Claims events for deliveries of one handler, before they run (delivery.md §8); one answer for each, in order. A claim is for
+    /// `lease`, and claiming again renews it. A delivery is never a duplicate of itself: its own claim, and what was kept of its own
+    /// position, is [`Claimed::Mine`].
+    ///
+    /// A claim of the embedded store ends with the process.
+    ///
+    /// # Errors
+    /// When the store can't be asked: then nothing is known, and what was to run must wait.
+    pub async fn claim(&self, handler: &str, lease: Duration, deliveries: &[Sighting]) -> Result<Vec<Claimed>, StoreError> {
+        match &self.backend {
+            Backend::Embedded(store) => store.claim(handler, lease, deliveries, clock::now()),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.claim(handler, lease, deliveries).await,
+        }
+    }
+
+    /// Keeps for `window` that deliveries of one handler have ended done, whoever had claimed them; to be called before they are
+    /// acknowledged. Durable once it answers. At most [`DUPLICATES_MAX`] of a handler.
+    ///
+    /// # Errors
+    /// When it could not be made durable: the claim stands until its lease ends, and the call may be repeated.
+    pub async fn keep(&self, handler: &str, window: Duration, deliveries: &[Sighting]) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Embedded(store) => store.keep(handler, clock::now().after(window), deliveries).await,
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.keep(handler, window, deliveries).await,
+        }
+    }
+
+    /// Gives up the claims of deliveries that ended otherwise. What another delivery has claimed, and what was kept, stays.
+    ///
+    /// # Errors
+    /// When the store can't be asked: the claims end with their leases.
+    pub async fn release(&self, handler: &str, deliveries: &[Sighting]) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Embedded(store) => {
+                store.release(handler, deliveries);
+                Ok(())
             }
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.release(handler, deliveries).await,
         }
     }
 
-    fn reopen(&self) -> Result<(), StoreError> {
-        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if guard.is_none() {
-            *guard = Some(open_file(&self.path)?);
+    /// Takes the next turn of a handler's rate of mails, never more than `count` in any `per`, if it comes within `bound`: how far ahead
+    /// it is. Else how far it would be, as the inner error, and takes nothing. None: this store is of one process, which counts itself.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn turn(
+        &self,
+        handler: &str,
+        rate: Rate,
+        bound: Duration,
+    ) -> Result<Option<Result<Duration, Duration>>, StoreError> {
+        match &self.backend {
+            Backend::Embedded(_) => Ok(None),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.turn(handler, rate, bound).await.map(Some),
         }
-        Ok(())
     }
-}
 
-async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(run).await {
-        Ok(result) => result,
-        Err(error) => Err(StoreError::Unavailable(format!("store: {error}"))),
-    }
-}
-
-fn open_file(path: &Path) -> Result<Database, StoreError> {
-    let shown = path.display();
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let file = file.map_err(|error| StoreError::Unavailable(format!("store `{shown}` can't be opened ({error})")))?;
-    match Database::builder().set_cache_size(CACHE_BYTES).create_file(file) {
-        Ok(database) => Ok(database),
-        Err(DatabaseError::DatabaseAlreadyOpen) => {
-            let owner = owner(path);
-            Err(StoreError::Owned(format!(
-                "store `{shown}` is open in another process{owner} [stop it, or give this one a `[server] data` of its own]"
-            )))
+    /// Pauses a handler by hand, or ends that pause, for every process that shares the store (delivery.md §11). Durable once it answers.
+    ///
+    /// # Errors
+    /// When it could not be made durable.
+    pub async fn set_pause(&self, handler: &str, paused: bool) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Embedded(store) => store.set_pause(handler, paused).await,
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.set_pause(handler, paused).await,
         }
-        Err(DatabaseError::Storage(redb::StorageError::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {
-            Err(StoreError::Unavailable(format!("store `{shown}` can't be opened ({error})")))
+    }
+
+    /// The handlers that are paused by hand. Cheap enough to be asked every few seconds.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn pauses(&self) -> Result<BTreeSet<String>, StoreError> {
+        match &self.backend {
+            Backend::Embedded(store) => store.pauses(),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => store.pauses().await,
         }
-        Err(error) => Err(StoreError::Damaged(format!(
-            "store `{shown}` can't be read ({error}) [move it away to begin with an empty one; dead letters and mails sent are then forgotten]"
-        ))),
     }
 }
 
-/// Who serves from this data folder, as `server.json` beside the store says; empty when it says nothing.
-fn owner(path: &Path) -> String {
-    let server = path.with_file_name("server.json");
-    let said = std::fs::read(server).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    match said {
-        Some(said) => format!(" (pid {}, {})", said["pid"], said["url"].as_str().unwrap_or("no address")),
-        None => String::new(),
+impl DeadLetters for Store {
+    fn put<'a>(&'a self, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Result<(), StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => Box::pin(store.put_dead(letters)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.put_dead(letters)),
+        }
     }
-}
 
-fn failed(path: &Path, error: &tables::Error) -> StoreError {
-    let text = format!("store `{}`: {error}", path.display());
-    match error {
-        tables::Error::Unreadable { .. } => StoreError::Damaged(text),
-        tables::Error::Storage(_) => StoreError::Unavailable(text),
+    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<DeadLetter>, StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => Box::pin(store.get_dead(id)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.get_dead(id)),
+        }
+    }
+
+    fn list(&self, filter: DeadFilter) -> BoxFuture<'_, Result<DeadPage, StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => Box::pin(store.list_dead(filter)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.list_dead(filter)),
+        }
+    }
+
+    fn remove<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => Box::pin(store.remove_dead(id)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.remove_dead(id)),
+        }
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<DeadCounts, StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => {
+                let counts = store.dead_counts();
+                Box::pin(async { Ok(counts) })
+            }
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.dead_counts()),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

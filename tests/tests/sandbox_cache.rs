@@ -37,6 +37,7 @@ impl Data {
             limits: Limits::default(),
             config: Vec::new(),
             mailer: None,
+            publish: None,
             max_event: 1 << 20,
             permits: Permits::new(&sandbox),
         };
@@ -272,6 +273,7 @@ fn what_is_mapped_stays() {
         limits: Limits::default(),
         config: Vec::new(),
         mailer: None,
+        publish: None,
         max_event: 1 << 20,
         permits: Permits::new(&sandbox),
     };

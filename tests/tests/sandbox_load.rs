@@ -226,6 +226,14 @@ fn load_email() {
 }
 
 #[test]
+fn load_publish() {
+    let error = refused(LOAD_PUBLISH).to_string();
+    assert!(error.contains("`weir:events/publisher@0.1.0`") && error.contains("not granted"), "{error}");
+    assert!(error.contains(r#"[handler.guest.grants]: publish = ["QUEUE"]"#), "{error}");
+    check(LOAD_PUBLISH, &settings().publish(&["events"]), "done", None);
+}
+
+#[test]
 fn load_three_memories() {
     unusable(LOAD_THREE_MEMORIES, &["2", "memories"]);
 }

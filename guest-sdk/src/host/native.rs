@@ -1,13 +1,15 @@
 //! What stands in for the server while a handler runs in `cargo test`: one host a thread, set up by [`crate::testing`].
 //!
-//! It refuses what the server refuses about a message's shape. Grants are the server's alone: they are not checked here.
+//! It refuses what the server refuses about the shape of a message or an event. Grants are the server's alone: they are not checked here.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::email::{Error, Message};
 use crate::log::Level;
-use crate::testing::Log;
+use crate::publish::{self, Draft};
+use crate::testing::{Log, Published};
+use crate::{Bytes, Event};
 
 thread_local! {
     static HOST: RefCell<Option<State>> = const { RefCell::new(None) };
@@ -19,6 +21,8 @@ pub(crate) struct State {
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) mail_error: Option<Error>,
     pub(crate) mails: Vec<Message>,
+    pub(crate) publish_error: Option<publish::Error>,
+    pub(crate) published: Vec<Published>,
     pub(crate) logs: Vec<Log>,
     /// Messages sent to the same recipients in this call: the identity of those without a key (events.wit).
     pub(crate) unkeyed: BTreeMap<String, u32>,
@@ -61,7 +65,23 @@ pub(crate) fn send(message: Message) -> Result<String, Error> {
     })
 }
 
+pub(crate) fn publish(queue: &str, draft: Draft) -> Result<(), publish::Error> {
+    HOST.with_borrow_mut(|host| match host {
+        Some(state) => state.publish(queue, draft),
+        None => Err(publish::Error::Denied("nothing is published outside of `weir_sdk::testing::Host::run`".to_owned())),
+    })
+}
+
 impl State {
+    fn publish(&mut self, queue: &str, draft: Draft) -> Result<(), publish::Error> {
+        if let Some(error) = &self.publish_error {
+            return Err(error.clone());
+        }
+        check_event(&draft.event)?;
+        self.published.push(Published { queue: queue.to_owned(), event: draft.event, due: draft.due });
+        Ok(())
+    }
+
     fn send(&mut self, message: Message) -> Result<String, Error> {
         let identity = (self.event.clone(), self.identity(&message));
         if let Some(first) = self.sent.get(&identity) {
@@ -85,6 +105,31 @@ impl State {
         let before = self.unkeyed.entry(recipients.clone()).or_default();
         *before += 1;
         format!("{recipients} {before}")
+    }
+}
+
+fn check_event(event: &Event<Bytes>) -> Result<(), publish::Error> {
+    const CORE: [&str; 9] = ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data"];
+    let invalid = |text: String| Err(publish::Error::Invalid(text));
+    if event.kind.is_empty() {
+        return invalid("attribute `type` is missing or empty".to_owned());
+    }
+    for (at, (name, _)) in event.extensions.iter().enumerate() {
+        let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !valid || CORE.contains(&name.as_str()) {
+            return invalid(format!("attribute `{}` is no name of an extension (expected a-z and 0-9)", name.escape_debug()));
+        }
+        if name.starts_with("weir") {
+            return invalid(format!("attribute `{name}` is Weir's own and can't be set from outside"));
+        }
+        if event.extensions.iter().take(at).any(|(before, _)| before == name) {
+            return invalid(format!("attribute `{name}` is given twice"));
+        }
+    }
+    let json = event.datacontenttype.as_deref().is_none_or(crate::data::is_json) && !event.data.is_empty();
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&event.data) {
+        Err(error) if json => invalid(format!("`data` is not JSON: {error}")),
+        _ => Ok(()),
     }
 }
 

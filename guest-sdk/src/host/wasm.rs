@@ -3,10 +3,10 @@
 //! Each import has a world of its own beside the one that exports the handler: an import that is never called is then not named by the
 //! component, and a handler is refused when it imports what is not granted.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::log::Level;
-use crate::{Failure, email};
+use crate::{Failure, email, publish};
 
 /// The export every handler has.
 pub mod handler {
@@ -63,6 +63,16 @@ mod mail {
     });
 }
 
+mod publisher {
+    wit_bindgen::generate!({
+        inline: "package weir:sdk-publish; world publish { import weir:events/publisher@0.1.0; }",
+        path: "wit/weir-events-0.1.0",
+        world: "weir:sdk-publish/publish",
+        with: { "weir:events/types@0.1.0": super::handler::weir::events::types },
+        generate_all,
+    });
+}
+
 pub(crate) fn config_get(key: &str) -> Option<String> {
     config::wasi::config::store::get(key).ok().flatten()
 }
@@ -108,6 +118,41 @@ pub(crate) fn send(message: email::Message) -> Result<String, email::Error> {
     })
 }
 
+pub(crate) fn publish(queue: &str, draft: publish::Draft) -> Result<(), publish::Error> {
+    use publisher::weir::events::publisher as host;
+    let due = match draft.due {
+        publish::Schedule::Now => host::Schedule::Now,
+        publish::Schedule::After(wait) => host::Schedule::After(millis(wait)),
+        publish::Schedule::At(time) => {
+            host::Schedule::At(millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()))
+        }
+    };
+    host::publish(queue, &draft.event.into(), due).map_err(|error| match error {
+        host::Error::Denied(text) => publish::Error::Denied(text),
+        host::Error::Invalid(text) => publish::Error::Invalid(text),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<crate::Event<crate::Bytes>> for handler::Event {
+    fn from(event: crate::Event<crate::Bytes>) -> Self {
+        handler::Event {
+            id: event.id,
+            source: event.source,
+            type_: event.kind,
+            subject: event.subject,
+            time: event.time,
+            datacontenttype: event.datacontenttype,
+            dataschema: event.dataschema,
+            extensions: event.extensions,
+            data: Some(event.data.0).filter(|data| !data.is_empty()),
+        }
+    }
+}
+
 impl From<handler::Event> for crate::Event<crate::Bytes> {
     fn from(event: handler::Event) -> Self {
         crate::Event {
@@ -145,8 +190,7 @@ impl From<Failure> for handler::Failure {
         match failure {
             Failure::Reject { reason } => handler::Failure::Reject(reason),
             Failure::Retry { reason, after } => {
-                let after = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-                handler::Failure::Retry(handler::weir::events::types::Retry { reason, after })
+                handler::Failure::Retry(handler::weir::events::types::Retry { reason, after: after.map(millis) })
             }
         }
     }

@@ -19,13 +19,13 @@ use super::status::{HandlerStatus, QueueFacts, QueueStatus, Readiness};
 use super::*;
 use crate::clock::{self, Timestamp};
 use crate::config::Secret;
-use crate::dead::DeadLetter;
+use crate::dead::{DeadBounds, DeadLetter};
 use crate::event::Event;
 use crate::queue::memory::MemoryQueue;
 use crate::queue::url::QueueUrl;
 use crate::queue::{BoxFuture, Delivery, Start};
 use crate::stats::SubscriptionStats;
-use crate::store::{DeadFilter, Store};
+use crate::store::{DeadFilter, Store, StoreUrl};
 
 /// Far longer than anything here takes: it ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +39,14 @@ struct Parts {
 }
 
 fn queue_config(ingress: bool) -> QueueConfig {
-    QueueConfig { url: QueueUrl::Memory, kind: "com.example.raw".to_owned(), start: Start::New, ingress, max_size: 1 << 20 }
+    QueueConfig {
+        url: QueueUrl::Memory,
+        kind: "com.example.raw".to_owned(),
+        start: Start::New,
+        ingress,
+        max_size: 1 << 20,
+        dead_bounds: DeadBounds::default(),
+    }
 }
 
 impl Backend for Parts {
@@ -61,7 +68,9 @@ impl Backend for Parts {
     }
 
     fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<(Vec<DeadLetter>, bool), String>> {
-        Box::pin(async { self.store.list_dead(filter).await.map_err(|error| error.to_string()) })
+        Box::pin(async {
+            self.store.list_dead(filter).await.map(|page| (page.letters, page.next.is_some())).map_err(|error| error.to_string())
+        })
     }
 
     fn dead_one<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<DeadLetter>, String>> {
@@ -69,8 +78,10 @@ impl Backend for Parts {
     }
 
     fn dead_counts(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, String>> {
-        let counts = self.store.dead_counts().queues.into_iter().map(|(queue, count)| (queue, count.held)).collect();
-        Box::pin(async { Ok(counts) })
+        Box::pin(async {
+            let counts = self.store.dead_counts().await.map_err(|error| error.to_string())?;
+            Ok(counts.queues.into_iter().map(|(queue, count)| (queue, count.held)).collect())
+        })
     }
 
     fn readiness(&self) -> Readiness {
@@ -116,6 +127,7 @@ pub(crate) async fn start(choice: Choice) -> Running {
     let server = config::Server {
         listen: "127.0.0.1:0".parse().unwrap(),
         data: PathBuf::from(data.path()),
+        store: StoreUrl::Disk,
         name: None,
         group: "weir".to_owned(),
         grace: Duration::from_secs(1),

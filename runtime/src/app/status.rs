@@ -106,7 +106,16 @@ impl Backend for Status {
     }
 
     fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<(Vec<DeadLetter>, bool), String>> {
-        Box::pin(async { self.store.list_dead(filter).await.map_err(|error| error.to_string()) })
+        Box::pin(async {
+            let page = self.store.list_dead(filter).await.map_err(|error| error.to_string())?;
+            for place in &page.missing {
+                tracing::warn!(%place, "a list of dead letters lacks those of a place");
+            }
+            for one in &page.unreadable {
+                tracing::warn!(id = %one.id, queue = %one.queue, reason = %one.reason, "a dead letter can't be read: it can be dropped");
+            }
+            Ok((page.letters, page.next.is_some()))
+        })
     }
 
     fn dead_one<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<DeadLetter>, String>> {
@@ -114,10 +123,11 @@ impl Backend for Status {
     }
 
     fn dead_counts(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, String>> {
-        let counts = self.store.dead_counts();
-        let held = |name: &String| (name.clone(), counts.queues.get(name).map_or(0, |count| count.held));
-        let held = self.queues.keys().map(held).collect();
-        Box::pin(async { Ok(held) })
+        Box::pin(async {
+            let counts = self.store.dead_counts().await.map_err(|error| error.to_string())?;
+            let held = |name: &String| (name.clone(), counts.queues.get(name).map_or(0, |count| count.held));
+            Ok(self.queues.keys().map(held).collect())
+        })
     }
 
     fn readiness(&self) -> Readiness {

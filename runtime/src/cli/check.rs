@@ -65,12 +65,13 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
     if let Some(grant) = &handler.grants.email {
         Mailer::check(name, grant).map_err(|error| problem(LoadError::Unusable(error.to_string())))?;
     }
-    // Every effect is refused while a version is probed, so no mailer is needed.
+    // Every effect is refused while a version is probed, so no mailer is needed, nor a grant to publish.
     let setup = Arc::new(Setup {
         handler: Arc::from(name),
         limits: handler.limits,
         config: version::texts(&handler.config)?,
         mailer: None,
+        publish: None,
         max_event,
         permits: Permits::new(sandbox),
     });

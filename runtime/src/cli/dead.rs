@@ -76,7 +76,7 @@ pub(super) fn run_to(args: &Dead, global: &Global, output: &mut Output) -> Resul
             Ok(())
         }
         Action::Show { id } => {
-            let letter = letter(id, args, global)?;
+            let letter = letter(id, &args.server, global)?;
             if global.json { output.json(&letter) } else { print_one(&read(&letter)?, output) }
         }
     }
@@ -92,15 +92,25 @@ fn letters(list: &List, args: &Dead, global: &Global) -> Result<(Vec<Box<RawValu
             let config = global.load()?;
             note(&format!("{why}; reading the store itself"));
             let filter = list.filter(clock::now());
-            let (letters, more) = direct::store(&config, async |store| store.list_dead(filter).await)?;
-            Ok((letters.iter().map(text).collect::<Result<_, _>>()?, more))
+            let page = direct::store(&config, async |store| store.list_dead(filter).await)?;
+            for place in &page.missing {
+                note(&format!("the list lacks dead letters: {place}"));
+            }
+            for one in &page.unreadable {
+                note(&format!("dead letter `{}` of queue `{}` can't be read ({})", one.id, one.queue, one.reason));
+            }
+            Ok((page.letters.iter().map(text).collect::<Result<_, _>>()?, page.next.is_some()))
         }
     }
 }
 
-fn letter(id: &str, args: &Dead, global: &Global) -> Result<Box<RawValue>, CliError> {
+/// One dead letter as the text that came.
+///
+/// # Errors
+/// When it is not known, or neither a server nor the store can be asked.
+pub(super) fn letter(id: &str, server: &ServerArgs, global: &Global) -> Result<Box<RawValue>, CliError> {
     let unknown = || CliError::Failed(format!("dead letter `{id}` is not known (`weir dead list` shows all)"));
-    match args.server.find(global)? {
+    match server.find(global)? {
         Found::Server(client) => {
             let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
             let reply = client.get(&format!("/api/dead/{id}"))?;
@@ -120,7 +130,11 @@ fn text(letter: &DeadLetter) -> Result<Box<RawValue>, CliError> {
     to_raw_value(letter).map_err(|error| CliError::Failed(format!("dead letter `{}` can't be written: {error}", letter.id)))
 }
 
-fn read(text: &RawValue) -> Result<DeadLetter, CliError> {
+/// A dead letter of its text.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn read(text: &RawValue) -> Result<DeadLetter, CliError> {
     json::read(text.get().as_bytes()).map_err(|why| CliError::Failed(format!("dead letter can't be read: {why}")))
 }
 

@@ -11,10 +11,13 @@ use crate::config::{Config, QueueConfig};
 use crate::event::Event;
 use crate::queue::url::QueueUrl;
 use crate::queue::{self, Opening, Publish, Queue, QueueError};
-use crate::store::{Store, StoreError};
+use crate::store::{Settings, Store, StoreError};
 
 /// The bound on a queue that is opened by its URL alone: the default of `max-size` (surface.md §1).
 pub const MAX_SIZE: u64 = 10 << 30;
+
+/// The name of a command among processes that share a store: it claims nothing there.
+const COMMAND: &str = "command";
 
 /// A queue that this process has opened.
 pub struct Direct {
@@ -106,15 +109,19 @@ pub fn queue_of<'c>(config: &'c Config, name: &str) -> Result<&'c QueueConfig, C
 /// # Errors
 /// When another process has it open (its error names that process), or it can't be read.
 pub fn store<T: Default>(config: &Config, read: impl AsyncFnOnce(Arc<Store>) -> Result<T, StoreError>) -> Result<T, CliError> {
-    if !config.server.data.exists() {
+    if !config.server.store.is_shared() && !config.server.data.exists() {
         return Ok(T::default());
     }
     let failed = |error: StoreError| CliError::Failed(error.to_string());
-    let store = Store::open(&config.server.data).map_err(failed)?;
+    let store = Store::open_with(&Settings::of(config, COMMAND)).map_err(failed)?;
     runtime()?.block_on(read(store)).map_err(failed)
 }
 
-fn runtime() -> Result<Runtime, CliError> {
+/// Threads for what a command runs itself.
+///
+/// # Errors
+/// When none can be started.
+pub fn runtime() -> Result<Runtime, CliError> {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     built.map_err(|error| CliError::Failed(format!("threads can't be started: {error}")))
 }

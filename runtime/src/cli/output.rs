@@ -25,7 +25,7 @@ pub const EXIT_INTERRUPTED: u8 = 130;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// The configuration file.
-    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "weir.toml", global = true)]
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = Self::CONFIG, global = true)]
     pub config: PathBuf,
     /// Prints JSON: one value, or one a line for lists that stream.
     #[arg(long, global = true)]
@@ -36,6 +36,9 @@ pub struct Global {
 }
 
 impl Global {
+    /// The configuration file where none is named.
+    pub const CONFIG: &'static str = "weir.toml";
+
     /// Reads the configuration.
     ///
     /// # Errors

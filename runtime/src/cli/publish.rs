@@ -2,7 +2,7 @@
 //!
 //! `publish/lines.rs` reads many; `publish/sink.rs` is where they go.
 
-mod lines;
+pub(super) mod lines;
 mod sink;
 
 use std::io::{self, IsTerminal, Read};
@@ -24,7 +24,7 @@ use crate::source::http::Accepted;
 use crate::source::{self, Intake, delay, raw};
 
 /// The type of wrapped events and the largest event, where no configuration says otherwise (surface.md §1).
-const TYPE: &str = "weir.raw";
+pub(super) const TYPE: &str = "weir.raw";
 const MAX_EVENT: u64 = 1 << 20;
 
 /// Most bytes of `--data-file`: anything larger is refused by every queue of a default configuration, and by most.

@@ -1,12 +1,15 @@
 //! `[handler.*.grants]`. What a grant permits at run time is judged by the part that holds the thing granted.
 
+use std::collections::BTreeSet;
+
 use lettre::Address;
 use lettre::message::Mailbox;
 
+use super::queues::undefined;
 use super::relay;
 use super::section::Section;
 use super::values::{Form, RATE, rate};
-use super::{EmailGrant, Grants};
+use super::{EmailGrant, Grants, PublishGrant};
 
 const RELAY: Form =
     Form::new("a mail relay", "such as `smtp://user:${SMTP_PASSWORD}@host:587`, `smtps://host:465` or `file:./outbox`");
@@ -14,9 +17,40 @@ const FROM: Form = Form::new("a sender", "such as `QA <noreply@example.com>`");
 const TO: Form = Form::new("a list of recipients", "such as `[\"ann@example.com\", \"*@example.com\"]`; `\"*\"` is anybody");
 const RECIPIENT: Form = Form::new("an address or a pattern", "such as `ann@example.com`, `*@example.com` or `*`");
 
-pub(super) fn read(section: &mut Section<'_, '_>) -> Grants {
-    section.later(&["http", "keyvalue", "publish", "files", "env", "args", "secrets"]);
-    Grants { email: section.optional("email", email).flatten() }
+const PUBLISH: Form = Form::new("a list of queues", "such as `[\"events\", \"self\"]`; `\"self\"` is the handler itself");
+
+/// Reads the grants of a handler; `queues` are those that are defined.
+pub(super) fn read(section: &mut Section<'_, '_>, queues: &BTreeSet<String>) -> Grants {
+    section.later(&["http", "keyvalue", "files", "env", "args", "secrets"]);
+    Grants { email: section.optional("email", email).flatten(), publish: publish(section, queues) }
+}
+
+fn publish(section: &mut Section<'_, '_>, queues: &BTreeSet<String>) -> Option<PublishGrant> {
+    let field = section.take("publish")?;
+    let items = section.reader.list(&field, &PUBLISH)?;
+    if items.is_empty() {
+        let note = "without a queue nothing can be published: take the grant out instead".to_owned();
+        section.reader.refuse(&field, format!("`{}` is an empty list", field.key), PUBLISH.expected(), Some(note));
+    }
+    let known: BTreeSet<String> = queues.iter().cloned().chain([PublishGrant::OWN.to_owned()]).collect();
+    let mut grant = PublishGrant::default();
+    for item in &items {
+        let Some(name) = section.reader.parse(item, &PUBLISH, |text| Ok(text.to_owned())) else { continue };
+        if grant.queues.contains(&name) || (grant.own && name == PublishGrant::OWN) {
+            section.reader.refuse(item, format!("`{}` names a queue twice", item.key), "each queue once".to_owned(), None);
+        } else if name == PublishGrant::OWN && queues.contains(&name) {
+            let message = format!("`{}` names a queue and the handler itself by one name", item.key);
+            section.reader.refuse(item, message, "another name for the queue".to_owned(), None);
+        } else if name == PublishGrant::OWN {
+            grant.own = true;
+        } else if queues.contains(&name) {
+            grant.queues.push(name);
+        } else {
+            let finding = undefined(&item.key, &name, &known);
+            section.reader.report(&item.node.place, finding);
+        }
+    }
+    Some(grant)
 }
 
 fn email(section: &mut Section<'_, '_>) -> Option<EmailGrant> {

@@ -9,7 +9,7 @@ use super::reader::Field;
 use super::section::{Section, nearest};
 use super::tree::Value;
 use super::values::{BACKOFF, Form, TEXT, backoff};
-use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, grants, limits, queues, server};
+use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, filter, grants, limits, queues, server};
 
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
@@ -37,8 +37,8 @@ pub(super) fn read(
     read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect()
 }
 
-fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
-    section.later(&["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"]);
+fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
+    section.later(&["order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
         None => {
@@ -46,15 +46,26 @@ fn handler(section: &mut Section<'_, '_>, queues: &BTreeSet<String>, ceilings: &
             None
         }
     };
-    let queues = queues::names(section, queues);
+    let queues = queues::names(section, known);
     let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
+    let filter = filter::read(section);
     refuse_other_isolation(section);
     refuse_other_ways_to_run(section);
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
     let retry = section.section("retry", retry);
     let config = section.section("config", values);
-    let grants = section.section("grants", grants::read);
-    Some(HandlerConfig { component: component?, queues: queues?, concurrency, limits, limit_sources, retry, config, grants })
+    let grants = section.section("grants", |section| grants::read(section, known));
+    Some(HandlerConfig {
+        component: component?,
+        queues: queues?,
+        concurrency,
+        filter,
+        limits,
+        limit_sources,
+        retry,
+        config,
+        grants,
+    })
 }
 
 /// A path as it is written in a text, absolute.

@@ -94,7 +94,7 @@ pub struct ShownLimit {
 }
 
 impl HandlerConfig {
-    /// The limits that bind in this version, with where each came from. Those on publishing and responses come with their imports.
+    /// The limits that bind in this version, with where each came from. The one on responses comes with its import.
     #[must_use]
     pub fn shown_limits(&self) -> Vec<ShownLimit> {
         let limits = &self.limits;
@@ -106,6 +106,8 @@ impl HandlerConfig {
             ("deadline", LimitValue::Time(limits.deadline)),
             ("output", LimitValue::Size(limits.output)),
             ("requests", LimitValue::Count(limits.requests.into())),
+            ("publishes", LimitValue::Count(limits.publishes.into())),
+            ("published", LimitValue::Size(limits.published)),
         ];
         values.into_iter().map(|(name, value)| ShownLimit { name, value, from: self.limit_sources.get(name) }).collect()
     }
@@ -120,7 +122,7 @@ struct Bound {
 
 pub(super) fn read(section: &mut Section<'_, '_>, ceilings: &Ceilings) -> (Limits, LimitSources) {
     use LimitValue::{Count, Size, Time};
-    section.later(&["publishes", "published", "response"]);
+    section.later(&["response"]);
     let default = Limits::default();
     let mut sources = LimitSources::default();
     let mut limit = |name, default, ceiling| {
@@ -146,6 +148,8 @@ pub(super) fn read(section: &mut Section<'_, '_>, ceilings: &Ceilings) -> (Limit
         },
         output: count(limit("output", Size(default.output), Size(ceilings.output))),
         requests: small(limit("requests", Count(default.requests.into()), Count(ceilings.requests.into()))),
+        publishes: small(limit("publishes", Count(default.publishes.into()), Count(ceilings.publishes.into()))),
+        published: count(limit("published", Size(default.published), Size(ceilings.published))),
         ..default
     };
     (limits, sources)

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::QueueConfig;
 use super::diagnostic::Finding;
 use super::section::Section;
 use super::values::Form;
+use crate::dead::{self, DeadBounds};
 use crate::queue::Start;
 use crate::queue::url::QueueUrl;
 
@@ -21,6 +23,12 @@ const TYPE_CHARS_MAX: usize = 256;
 /// A disk has room; a process shares its memory with the sandboxes.
 const DISK_MAX_SIZE: u64 = 10 << 30;
 const MEMORY_MAX_SIZE: u64 = 64 << 20;
+/// Nobody looks at dead letters that are gone sooner.
+const DEAD_KEEP_MIN: Duration = Duration::from_secs(60);
+/// Longer than any server runs unattended; the bytes bind before.
+const DEAD_KEEP_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+/// One dead letter with an ordinary event and its log fits.
+const DEAD_MAX_MIN: u64 = 64 << 10;
 
 /// What was read of `[queue.*]`.
 pub(super) struct Queues {
@@ -39,7 +47,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Queues {
 }
 
 fn queue(name: &str, section: &mut Section<'_, '_>, folders: &mut BTreeMap<PathBuf, String>) -> Option<QueueConfig> {
-    section.later(&["key", "dead", "dead-keep", "dead-max", "fallback", "map"]);
+    section.later(&["key", "dead", "fallback", "map"]);
     let url = match section.take("url") {
         Some(field) => {
             let base = section.reader.base(&field);
@@ -62,7 +70,11 @@ fn queue(name: &str, section: &mut Section<'_, '_>, folders: &mut BTreeMap<PathB
     let start = section.parsed("start", &START, start).unwrap_or(Start::New);
     let ingress = section.flag("ingress").unwrap_or(true);
     let max_size = section.size("max-size", 1..=i64::MAX.unsigned_abs()).unwrap_or(default_max_size);
-    Some(QueueConfig { url: url?, kind, start, ingress, max_size })
+    let dead_bounds = DeadBounds {
+        keep: section.duration("dead-keep", DEAD_KEEP_MIN..=DEAD_KEEP_MAX).unwrap_or(dead::DEAD_KEEP),
+        bytes: section.size("dead-max", DEAD_MAX_MIN..=i64::MAX.unsigned_abs()).unwrap_or(dead::DEAD_BYTES_MAX),
+    };
+    Some(QueueConfig { url: url?, kind, start, ingress, max_size, dead_bounds })
 }
 
 fn kind(text: &str) -> Result<String, String> {
@@ -123,7 +135,7 @@ pub(super) fn names(section: &mut Section<'_, '_>, known: &BTreeSet<String>) -> 
     (!names.is_empty()).then_some(names)
 }
 
-fn undefined(key: &str, name: &str, known: &BTreeSet<String>) -> Finding {
+pub(super) fn undefined(key: &str, name: &str, known: &BTreeSet<String>) -> Finding {
     // The name may have come through `${…}`: what is shown of it is what was written.
     let nearest = super::section::nearest(name, known.iter()).filter(|(_, alike)| *alike);
     let listed: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::{Finding, Problem, Problems};
-use super::interpolate::{Lookup, interpolate};
+use super::interpolate::{Interpolated, Lookup, interpolate};
 use super::load::Surroundings;
 use super::tree::{Node, Place, Source, Value};
 use super::values::{self, Form, fmt_duration, fmt_size};
@@ -65,6 +65,23 @@ impl Reader<'_> {
 
     /// Reads a text, `${…}` replaced, and what it says. A hint is told only where nothing was put in: it may repeat the text.
     pub(super) fn parse<T>(&mut self, field: &Field, form: &Form, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let done = self.text(field, form)?;
+        match parse(&done.text) {
+            Ok(value) => Some(value),
+            Err(hint) => {
+                let hint = if done.replaced.is_empty() {
+                    hint
+                } else {
+                    format!("what was put in for `{}` is not shown", done.replaced.join("`, `"))
+                };
+                self.refuse_form(field, form, hint);
+                None
+            }
+        }
+    }
+
+    /// Reads a text, `${…}` replaced.
+    pub(super) fn text(&mut self, field: &Field, form: &Form) -> Option<Interpolated> {
         let written = match (&field.node.value, &field.node.typed) {
             (Value::Text(text), _) => text,
             (Value::Number(_) | Value::Flag(_) | Value::Other, Some(typed)) => typed,
@@ -79,18 +96,7 @@ impl Reader<'_> {
         };
         let base = self.base(field);
         match interpolate(written, &Lookup { variable: self.surroundings.env, base: &base }) {
-            Ok(done) => match parse(&done.text) {
-                Ok(value) => Some(value),
-                Err(hint) => {
-                    let hint = if done.replaced.is_empty() {
-                        hint
-                    } else {
-                        format!("what was put in for `{}` is not shown", done.replaced.join("`, `"))
-                    };
-                    self.refuse_form(field, form, hint);
-                    None
-                }
-            },
+            Ok(done) => Some(done),
             Err(fault) => {
                 let place = self.place_of_piece(&field.node.place, &fault.piece);
                 let message = format!("`{}`: {}", field.key, fault.message);
@@ -100,10 +106,14 @@ impl Reader<'_> {
         }
     }
 
+    /// What stands at a place, secrets masked.
+    pub(super) fn shown(&self, place: &Place) -> Option<&str> {
+        self.sources.get(place.source).and_then(|source| source.shown.get(place.span.clone()))
+    }
+
     /// A piece of a text, to underline it alone; the whole text where it is written in another way than it reads.
     fn place_of_piece(&self, place: &Place, piece: &str) -> Place {
-        let shown = self.sources.get(place.source).and_then(|source| source.shown.get(place.span.clone()));
-        match shown.and_then(|shown| shown.find(piece)) {
+        match self.shown(place).and_then(|shown| shown.find(piece)) {
             Some(at) => {
                 let start = place.span.start + at;
                 Place { source: place.source, span: start..start + piece.len() }

@@ -3,14 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::diagnostic::{Finding, Problem};
+use super::diagnostic::Problem;
 use super::reader::Reader;
 use super::section::Section;
-use super::values::{Form, TEXT};
+use super::values::Form;
 use super::{Secret, Server};
+use crate::store::StoreUrl;
 
 const ADDRESS: Form = Form::new("an address with a port", "such as `127.0.0.1:8077` or `[::1]:8077`; port 0 is any free one");
 const FOLDER: Form = Form::new("a folder", "such as `.weir`");
+const STORE: Form = Form::new("a store of this version", "such as `disk:`, the embedded one, or `redis://127.0.0.1:6379/0`");
 const LABEL: Form = Form::new("a name of this process or group", "of at most 64 letters, digits, `.`, `_` and `-`");
 const TOKEN: Form = Form::new("a token", "of visible ASCII characters without spaces, as it stands in a header");
 const HOST: Form = Form::new("a host name", "such as `weir.example.com`, without scheme and port");
@@ -38,7 +40,7 @@ const TOKEN_VARIABLE: &str = "WEIR_TOKEN";
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> Server {
     section.later(&["tls"]);
-    refuse_other_stores(section);
+    let store = store(section);
     let listen_field = section.take("listen");
     let listen = match &listen_field {
         Some(field) => section.reader.parse(field, &ADDRESS, address),
@@ -60,6 +62,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Server {
     Server {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
         data,
+        store,
         name: section.parsed("name", &LABEL, |text| if text.is_empty() { Ok(None) } else { label(text).map(Some) }).flatten(),
         group: section.parsed("group", &LABEL, label).unwrap_or_else(|| "weir".to_owned()),
         grace: section.duration("grace", Duration::ZERO..=GRACE_MAX).unwrap_or(Duration::from_secs(25)),
@@ -73,18 +76,10 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Server {
     }
 }
 
-/// The embedded store is the only one of this version.
-fn refuse_other_stores(section: &mut Section<'_, '_>) {
-    let Some(field) = section.take("store") else { return };
-    if section.reader.parse(&field, &TEXT, |text| Ok(text == "disk:")) == Some(false) {
-        let finding = Finding {
-            key: field.key.clone(),
-            message: "`store`: not in this version yet".to_owned(),
-            expected: "`\"disk:\"`, the embedded store; others are not in this version yet".to_owned(),
-            ..Finding::default()
-        };
-        section.reader.report(&field.node.place, finding);
-    }
+fn store(section: &mut Section<'_, '_>) -> StoreUrl {
+    let Some(field) = section.take("store") else { return StoreUrl::Disk };
+    let base = section.reader.base(&field);
+    section.reader.parse(&field, &STORE, |text| StoreUrl::parse(text, &base)).unwrap_or_default()
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -7,7 +7,7 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::DeadLetter;
+use super::{DEAD_LETTER_BYTES_MAX, DeadLetter};
 use crate::clock::Timestamp;
 use crate::event::{self, Event};
 use crate::outcome::{Limit, Outcome};
@@ -35,6 +35,19 @@ const LIMITS: [&str; 14] = [
 pub fn to_json(letter: &DeadLetter) -> serde_json::Value {
     // Names are strings and every value is representable, so there is no error case.
     serde_json::to_value(letter).unwrap_or_default()
+}
+
+/// The dead letter as a place keeps it: without log and backtrace when it would be larger than [`DEAD_LETTER_BYTES_MAX`].
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub fn stored(letter: &DeadLetter) -> Result<Vec<u8>, String> {
+    let written = |letter: &DeadLetter| serde_json::to_vec(letter).map_err(|error| error.to_string());
+    let bytes = written(letter)?;
+    if bytes.len() <= DEAD_LETTER_BYTES_MAX {
+        return Ok(bytes);
+    }
+    written(&DeadLetter { log: String::new(), backtrace: Vec::new(), ..letter.clone() })
 }
 
 /// Reads what serialising a [`DeadLetter`] wrote.

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-
 use super::Subscription;
 use super::work::{End, Ended};
 use crate::clock::now;
-use crate::dead::DeadLetter;
+use crate::dead::{DeadLetter, DeadLetters};
 use crate::queue::{QueueError, Settle, Settlement};
 use crate::stats::Cause;
 use crate::verdict::Verdict;
@@ -40,8 +38,8 @@ impl Subscription {
     async fn bury(&self, ended: &[Ended]) -> bool {
         let (mut wait, mut failures) = (AGAIN.0, 0);
         loop {
-            let kept = join_all(ended.iter().filter_map(letter).map(|letter| self.store.put_dead(letter))).await;
-            let Some(error) = kept.into_iter().find_map(Result::err) else {
+            let letters: Vec<&DeadLetter> = ended.iter().filter_map(letter).collect();
+            let Err(error) = self.store.put(&letters).await else {
                 self.handler.release();
                 return true;
             };

@@ -107,6 +107,7 @@ impl Loader {
             limits: config.limits,
             config: source.config,
             mailer,
+            publish: config.grants.publish.clone(),
             max_event: self.server.max_event,
             permits: Permits::new(&self.sandbox),
         });

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::MailError;
 use crate::clock;
-use crate::store::{MailIdentity, Store, StoreError};
+use crate::store::{MailIdentity, Store};
 
 /// Most mails remembered that the relay took and the store did not: the time it takes to free a full disk, at a mail or two a second.
 const UNRECORDED_MAX: usize = 10_000;
@@ -24,9 +24,10 @@ pub(super) type Waiting = watch::Receiver<Option<Sent>>;
 /// What this process knows of mails sent.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    store: Arc<Store>,
+    // None where mail is captured: what is taken then is known for as long as the ledger lives, and nothing before it.
+    store: Option<Arc<Store>>,
     kept: Duration,
-    // Held to look and to enter, with at most one small read of the store: a mail must not begin twice.
+    // Held to look and to enter: a mail must not begin twice. Whoever entered it asks the store.
     state: Mutex<State>,
     // How many are under way; changed under the lock above.
     count: watch::Sender<usize>,
@@ -41,8 +42,6 @@ struct State {
 /// What is to be done about a mail.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// Nothing: it was sent under this Message-ID.
-    Sent(String),
     /// Wait: it is under way.
     UnderWay(Waiting),
     /// Hand it over.
@@ -60,8 +59,12 @@ pub(super) struct HandOver {
 }
 
 impl Ledger {
-    pub(super) fn new(store: Arc<Store>, kept: Duration) -> Self {
+    pub(super) fn new(store: Option<Arc<Store>>, kept: Duration) -> Self {
         Self { store, kept, state: Mutex::default(), count: watch::Sender::new(0) }
+    }
+
+    pub(super) fn store(&self) -> Option<Arc<Store>> {
+        self.store.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -80,27 +83,26 @@ impl Ledger {
         self.count.send_replace(state.under_way.len());
     }
 
-    pub(super) fn begin(self: &Arc<Self>, identity: MailIdentity) -> Result<Begun, MailError> {
+    pub(super) fn begin(self: &Arc<Self>, identity: MailIdentity) -> Begun {
         let mut state = self.state();
         if let Some(told) = state.under_way.get(&identity) {
-            return Ok(Begun::UnderWay(told.subscribe()));
+            return Begun::UnderWay(told.subscribe());
         }
         let taken = state.unrecorded.get(&identity).cloned();
-        if taken.is_none()
-            && let Some(message_id) = self.store.mail(&identity, clock::now()).map_err(|error| unavailable(&error))?
-        {
-            return Ok(Begun::Sent(message_id));
-        }
         let (told, waiting) = watch::channel(None);
         let told = Arc::new(told);
         state.under_way.insert(identity, Arc::clone(&told));
         self.count.send_replace(state.under_way.len());
-        Ok(Begun::Mine(HandOver { ledger: Arc::clone(self), identity, told, taken }, waiting))
+        Begun::Mine(HandOver { ledger: Arc::clone(self), identity, told, taken }, waiting)
     }
 
     /// Makes durable that the relay took it.
     async fn record(&self, identity: MailIdentity, message_id: &str) -> Result<(), MailError> {
-        match self.store.put_mail(identity, message_id, clock::now().after(self.kept)).await {
+        let Some(store) = &self.store else {
+            self.state().unrecorded.insert(identity, message_id.to_owned());
+            return Ok(());
+        };
+        match store.put_mail(identity, message_id, clock::now().after(self.kept)).await {
             Ok(()) => {
                 self.state().unrecorded.remove(&identity);
                 Ok(())
@@ -118,11 +120,19 @@ impl Ledger {
     }
 }
 
-fn unavailable(error: &StoreError) -> MailError {
-    MailError::Unavailable(format!("whether the mail was sent before can't be told: {error}"))
-}
-
 impl HandOver {
+    /// The Message-ID under which the mail was handed over before, as the store knows it. To be asked before anything is handed over.
+    pub(super) async fn sent_before(&self) -> Result<Option<String>, MailError> {
+        let Some(store) = &self.ledger.store else { return Ok(None) };
+        let known = store.mail(&self.identity, clock::now()).await;
+        known.map_err(|error| MailError::Unavailable(format!("whether the mail was sent before can't be told: {error}")))
+    }
+
+    /// Tells those who wait that it was sent before.
+    pub(super) fn known(self, message_id: String) {
+        self.end(Ok(message_id));
+    }
+
     /// Waits until nobody waits for this mail any more.
     pub(super) async fn abandoned(&self) {
         self.told.closed().await;

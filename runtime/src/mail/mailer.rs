@@ -17,7 +17,8 @@ use super::compose::{Heading, compose};
 use super::content::{self, Addresses};
 use super::identity::{self, MailRun};
 use super::ledger::{Begun, HandOver, Ledger, Waiting};
-use super::rate::Limiter;
+use super::rate::{Limiter, NoTurn};
+use super::relay::capture::{Captured, CapturedMail};
 use super::relay::{Relays, Transport};
 use super::{MailError, Message};
 use crate::clock;
@@ -42,6 +43,8 @@ pub struct Mailer {
     ledger: Arc<Ledger>,
     under_way: Arc<Semaphore>,
     runtime: tokio::runtime::Handle,
+    /// Keeps what was handed over, for a trial.
+    captured: Option<Arc<Captured>>,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,8 @@ struct Job {
     envelope: Envelope,
     content: Vec<u8>,
     bound: Duration,
+    /// The same as values, where it is captured.
+    draft: Option<Box<CapturedMail>>,
 }
 
 impl Mailer {
@@ -90,6 +95,7 @@ impl Mailer {
             ledger: Arc::clone(&relays.ledger),
             under_way: Arc::clone(&relays.under_way),
             runtime: relays.runtime.clone(),
+            captured: relays.captured.clone(),
             grant: Grant::parse(handler, grant)?,
         }))
     }
@@ -129,8 +135,9 @@ impl Mailer {
             let identity = run.identity(&self.handler, message.key.as_deref(), number);
             let message_id = identity::message_id(&identity, self.grant.sender.email.domain());
             let heading = Heading { sender: &self.grant.sender, message_id: &message_id, date: clock::now() };
+            let draft = self.captured.as_ref().map(|_| Box::new(CapturedMail::draft(&heading, &addresses, message)));
             let (envelope, content) = compose(&heading, addresses, message)?;
-            Ok(Job { identity, message_id, envelope, content, bound })
+            Ok(Job { identity, message_id, envelope, content, bound, draft })
         };
         let prepared: Result<Job, MailError> = prepare();
         if let (Err(_), Some(number)) = (&prepared, number) {
@@ -140,8 +147,7 @@ impl Mailer {
     }
 
     async fn deliver(self: &Arc<Self>, job: Job, bound: Duration) -> Result<String, MailError> {
-        let waiting = match self.ledger.begin(job.identity)? {
-            Begun::Sent(message_id) => return Ok(message_id),
+        let waiting = match self.ledger.begin(job.identity) {
             Begun::UnderWay(waiting) => waiting,
             Begun::Mine(hand_over, waiting) => {
                 let mailer = Arc::clone(self);
@@ -169,6 +175,11 @@ impl Mailer {
         if let Some(message_id) = hand_over.taken.clone() {
             return hand_over.taken(message_id).await;
         }
+        match hand_over.sent_before().await {
+            Ok(None) => {}
+            Ok(Some(message_id)) => return hand_over.known(message_id),
+            Err(error) => return hand_over.failed(error),
+        }
         let turn = {
             let turn = self.turn(&job);
             tokio::pin!(turn);
@@ -190,6 +201,9 @@ impl Mailer {
         match timeout(within, self.transport.hand_over(&job.identity, &job.envelope, &job.content)).await {
             Ok(Ok(())) => {
                 tracing::debug!(handler = %self.handler, message_id = %job.message_id, "mail handed over");
+                if let (Some(captured), Some(draft)) = (&self.captured, job.draft) {
+                    captured.keep(*draft, &job.content);
+                }
                 hand_over.taken(job.message_id).await;
             }
             Ok(Err(error)) => hand_over.failed(error),
@@ -200,17 +214,22 @@ impl Mailer {
         }
     }
 
+    fn no_turn(&self, why: &NoTurn) -> MailError {
+        let key = format!("`handler.{}.grants.email.rate`", self.handler);
+        MailError::Unavailable(match why {
+            NoTurn::In(wait) => {
+                let wait = wait.as_millis();
+                format!("{key} is used up: the next turn is in {wait} ms, longer than this call may wait")
+            }
+            NoTurn::Unknown(error) => format!("what is used up of {key} can't be told: {error}"),
+        })
+    }
+
     /// Waits for the granted rate and for a place, at most as long as the call may take.
     async fn turn(&self, job: &Job) -> Result<[OwnedSemaphorePermit; 2], MailError> {
         let now = Instant::now();
         if let Some(limiter) = &self.limiter {
-            let turn = limiter.turn(now, job.bound).map_err(|wait| {
-                MailError::Unavailable(format!(
-                    "`handler.{}.grants.email.rate` is used up: the next turn is in {} ms, longer than this call may wait",
-                    self.handler,
-                    wait.as_millis()
-                ))
-            })?;
+            let turn = limiter.turn(job.bound).await.map_err(|why| self.no_turn(&why))?;
             sleep_until(turn).await;
         }
         let places = async {

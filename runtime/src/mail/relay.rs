@@ -1,5 +1,6 @@
 //! Where mail goes: relays, shared by the handlers that name the same one, and what they share in this process.
 
+pub(super) mod capture;
 mod file;
 mod smtp;
 
@@ -12,6 +13,7 @@ use lettre::transport::smtp::client::Certificate;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use self::capture::{Captured, CapturedMail};
 use super::MailError;
 use super::ledger::Ledger;
 use super::mailer::GrantError;
@@ -24,6 +26,9 @@ const UNDER_WAY_KIB: u32 = 256 << 10;
 /// Least that a hand-over counts for, in KiB: its task and buffers; 4,096 of them fill the bound.
 const HAND_OVER_KIB: usize = 64;
 
+/// Handing over to nowhere takes no time: one at a time keeps the order.
+const NOWHERE_PLACES: usize = 1;
+
 /// The relays of one process and what all mail of it shares: the ledger of what was sent, the rates, and the bound on memory.
 #[derive(Debug)]
 pub struct Relays {
@@ -31,6 +36,10 @@ pub struct Relays {
     pub(super) runtime: Handle,
     pub(super) ledger: Arc<Ledger>,
     pub(super) under_way: Arc<Semaphore>,
+    // What was handed over is kept here too: for a trial.
+    pub(super) captured: Option<Arc<Captured>>,
+    /// Where mail goes instead of to the relay that a grant names.
+    instead: Option<Arc<Transport>>,
     roots: Vec<Certificate>,
     // Weak: a relay that no handler names any more closes its connections. Held for one look.
     relays: Mutex<Vec<(Relay, Weak<Transport>)>>,
@@ -43,16 +52,38 @@ pub struct Relays {
 pub(super) enum Transport {
     File(file::FileRelay),
     Smtp(Arc<smtp::SmtpRelay>),
+    /// Nowhere: what is handed over was captured, and that is all.
+    Nowhere(Arc<Semaphore>),
 }
 
 impl Relays {
     /// Relays whose hand-overs run on `runtime`, with what was sent kept in `store` for `mail_kept`.
     #[must_use]
     pub fn new(store: Arc<Store>, mail_kept: Duration, runtime: Handle) -> Self {
+        Self::over(Ledger::new(Some(store), mail_kept), runtime)
+    }
+
+    /// Relays that hand nothing over, whatever relay a grant names: for a trial. Grants, contents, numbers and rates are checked and
+    /// messages written as always; [`Relays::captured`] has them. They know of no mail that was sent before.
+    #[must_use]
+    pub fn nowhere(runtime: Handle) -> Self {
+        let nowhere = Transport::Nowhere(Arc::new(Semaphore::new(NOWHERE_PLACES)));
+        Self { instead: Some(Arc::new(nowhere)), ..Self::over(Ledger::new(None, Duration::MAX), runtime) }.capturing()
+    }
+
+    /// Keeps what is handed over, to be shown: see [`Relays::captured`].
+    #[must_use]
+    pub fn capturing(self) -> Self {
+        Self { captured: Some(Arc::default()), ..self }
+    }
+
+    fn over(ledger: Ledger, runtime: Handle) -> Self {
         Self {
             runtime,
-            ledger: Arc::new(Ledger::new(store, mail_kept)),
+            ledger: Arc::new(ledger),
             under_way: Arc::new(Semaphore::new(UNDER_WAY_KIB as usize)),
+            captured: None,
+            instead: None,
             roots: Vec::new(),
             relays: Mutex::default(),
             limiters: Mutex::default(),
@@ -76,7 +107,16 @@ impl Relays {
         self.ledger.idle().await;
     }
 
+    /// What was handed over, in that order; nothing unless these relays are capturing.
+    #[must_use]
+    pub fn captured(&self) -> Vec<CapturedMail> {
+        self.captured.as_ref().map(|captured| captured.mails()).unwrap_or_default()
+    }
+
     pub(super) fn transport(&self, relay: &Relay) -> Result<Arc<Transport>, GrantError> {
+        if let Some(instead) = &self.instead {
+            return Ok(Arc::clone(instead));
+        }
         let mut relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner);
         relays.retain(|(_, transport)| transport.strong_count() > 0);
         if let Some(transport) = relays.iter().find(|(known, _)| known == relay).and_then(|(_, transport)| transport.upgrade()) {
@@ -98,7 +138,7 @@ impl Relays {
         match limiters.get(handler) {
             Some((known, limiter)) if *known == rate => Arc::clone(limiter),
             _ => {
-                let limiter = Arc::new(Limiter::new(rate));
+                let limiter = Arc::new(Limiter::new(handler, rate, self.ledger.store()));
                 limiters.insert(handler.to_owned(), (rate, Arc::clone(&limiter)));
                 limiter
             }
@@ -117,6 +157,7 @@ impl Transport {
         match self {
             Self::File(relay) => relay.places(),
             Self::Smtp(relay) => relay.places(),
+            Self::Nowhere(places) => places,
         }
     }
 
@@ -125,6 +166,7 @@ impl Transport {
         match self {
             Self::File(relay) => relay.hand_over(identity, envelope, message).await,
             Self::Smtp(relay) => relay.hand_over(envelope, message).await,
+            Self::Nowhere(_) => Ok(()),
         }
     }
 
@@ -133,6 +175,7 @@ impl Transport {
         match self {
             Self::File(relay) => relay.name(),
             Self::Smtp(relay) => relay.name(),
+            Self::Nowhere(_) => "nowhere",
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod email;
 pub(crate) mod http;
 pub(crate) mod logging;
+pub(crate) mod publisher;
 pub(crate) mod sockets;
 
 use wasmtime::Engine;
@@ -11,8 +12,8 @@ use wasmtime::component::Linker;
 
 use super::state::State;
 
-/// A linker with every ambient interface, and `email` where it is granted. What it gives is checked again at each call.
-pub(crate) fn linker(engine: &Engine, email_granted: bool) -> wasmtime::Result<Linker<State>> {
+/// A linker with every ambient interface, and those capabilities that are granted. What they give is checked again at each call.
+pub(crate) fn linker(engine: &Engine, granted: impl Fn(&str) -> bool) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     sockets::add(&mut linker)?;
@@ -20,8 +21,11 @@ pub(crate) fn linker(engine: &Engine, email_granted: bool) -> wasmtime::Result<L
     linker.instance("weir:events/types@0.1.0")?;
     config::add(&mut linker)?;
     logging::add(&mut linker)?;
-    if email_granted {
+    if granted("weir:events/email") {
         email::add(&mut linker)?;
+    }
+    if granted("weir:events/publisher") {
+        publisher::add(&mut linker)?;
     }
     Ok(linker)
 }

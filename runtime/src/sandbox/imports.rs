@@ -87,7 +87,7 @@ pub fn classify(name: &str) -> Class {
     let capability = |grant, line, here| Class::Capability { grant, line, here };
     match interface {
         "weir:events/email" if is_weir_01(version) => capability("email", EMAIL_LINE, true),
-        "weir:events/publisher" if is_weir_01(version) => capability("publish", PUBLISH_LINE, false),
+        "weir:events/publisher" if is_weir_01(version) => capability("publish", PUBLISH_LINE, true),
         "wasi:messaging/producer" | "wasmcloud:messaging/consumer" => capability("publish", PUBLISH_LINE, false),
         "weir:events/types" if is_weir_01(version) => Class::Ambient,
         "wasi:config/store" if CONFIG_VERSIONS.contains(&version) => Class::Ambient,
@@ -118,7 +118,8 @@ pub fn versions_known(name: &str) -> Option<String> {
 pub fn admit(name: &str, handler: &str, grants: &Grants) -> Result<(), String> {
     match classify(name) {
         Class::Ambient => Ok(()),
-        Class::Capability { grant: "email", .. } if grants.email.is_some() => Ok(()),
+        Class::Capability { grant: "email", here: true, .. } if grants.email.is_some() => Ok(()),
+        Class::Capability { grant: "publish", here: true, .. } if grants.publish.is_some() => Ok(()),
         Class::Capability { here: false, .. } => Err(format!("imports `{name}`, which is not in this version yet")),
         Class::Capability { line, .. } => {
             Err(format!("imports `{name}`, which is not granted (add to weir.toml under [handler.{handler}.grants]: {line})"))
@@ -143,6 +144,7 @@ pub(crate) fn is_weir_01(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PublishGrant;
 
     #[test]
     fn classes_by_name_and_version() {
@@ -156,6 +158,7 @@ mod tests {
         assert_eq!(class("wasi:config/store@0.2.0"), "unknown");
         assert_eq!(class("weir:events/email@0.1.0"), "capability");
         assert_eq!(class("weir:events/email@0.2.0"), "unknown");
+        assert_eq!(class("weir:events/publisher@0.1.3"), "capability");
         assert_eq!(class("wasi:keyvalue/store@0.2.0-draft2"), "capability");
         assert_eq!(class("acme:thing/other"), "unknown");
     }
@@ -166,6 +169,16 @@ mod tests {
         assert!(error("weir:events/email@0.1.0").contains("[handler.mailer.grants]: email = {"));
         assert!(error("wasi:cli/environment@0.3.0").contains("in version 0.2.0 to 0.2.12 only"));
         assert!(error("acme:thing/other@1.0.0").contains("does not have"));
-        assert!(error("weir:events/publisher@0.1.0").contains("not in this version yet"));
+        assert!(error("weir:events/publisher@0.1.0").contains(r#"[handler.mailer.grants]: publish = ["QUEUE"]"#));
+        assert!(error("wasi:messaging/producer@0.2.0-draft").contains("not in this version yet"));
+    }
+
+    #[test]
+    fn a_grant_admits_what_this_version_has() {
+        let grants = Grants { publish: Some(PublishGrant::default()), ..Grants::default() };
+        let admit = |name| admit(name, "h", &grants);
+        assert_eq!(admit("weir:events/publisher@0.1.0"), Ok(()));
+        assert!(admit("weir:events/email@0.1.0").is_err_and(|error| error.contains("email = {")));
+        assert!(admit("wasi:messaging/producer@0.2.0-draft").is_err_and(|error| error.contains("not in this version yet")));
     }
 }

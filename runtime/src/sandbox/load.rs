@@ -101,8 +101,9 @@ impl Sandbox {
                 "needs more than {MEMORIES_PER_COMPONENT} linear memories, which is not in this version yet"
             )));
         }
-        let email = inspection.imports.iter().any(|import| import.name.starts_with("weir:events/email@"));
-        let linker = host::linker(&engine, email).map_err(|error| unusable("host interfaces", error))?;
+        // What is imported was found to be granted (`admit`).
+        let imported = |interface: &str| inspection.imports.iter().any(|import| import.name.split('@').next() == Some(interface));
+        let linker = host::linker(&engine, imported).map_err(|error| unusable("host interfaces", error))?;
         let pre = linker.instantiate_pre(&component).map_err(|error| unusable("does not fit what Weir offers", error))?;
         let function = |interface: &str, name: &str| {
             let instance = component.get_export_index(None, interface)?;

@@ -13,6 +13,7 @@ use super::state::State;
 use super::{Program, Setup};
 use crate::clock::{Timestamp, millis};
 use crate::event::Event;
+use crate::outbox::Published;
 use crate::outcome::{Limit, Outcome};
 
 /// Longest name of a function in a backtrace, in bytes.
@@ -48,6 +49,24 @@ pub struct Report {
     pub log: String,
     /// Frames of a trap, innermost first.
     pub backtrace: Vec<String>,
+    /// What the guest published, in the order of its calls. Nothing of it has left: it is to leave before the ack if the outcome is done, and
+    /// never otherwise.
+    pub published: Vec<Published>,
+}
+
+impl Report {
+    /// Of a run in which no guest's code ran to an answer.
+    fn not_loaded(error: &wasmtime::Error, begun: Instant) -> Self {
+        Self {
+            outcome: not_loaded(error),
+            fuel: 0,
+            memory: 0,
+            elapsed: begun.elapsed(),
+            log: String::new(),
+            backtrace: Vec::new(),
+            published: Vec::new(),
+        }
+    }
 }
 
 #[derive(ComponentType, Lower)]
@@ -158,10 +177,7 @@ pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report 
     let deadline = begun + setup.limits.deadline;
     let mut store = match store(program, setup, Some(Arc::clone(job.event)), deadline) {
         Ok(store) => store,
-        Err(error) => {
-            let outcome = not_loaded(&error);
-            return Report { outcome, fuel: 0, memory: 0, elapsed: begun.elapsed(), log: String::new(), backtrace: Vec::new() };
-        }
+        Err(error) => return Report::not_loaded(&error, begun),
     };
     let called = {
         let call = call(program, setup, &job, &mut store);
@@ -237,9 +253,8 @@ fn report(store: Store<State>, called: Result<Ending, Stopped>, setup: &Setup, b
         Ok(ending) => (ending, Vec::new()),
         Err(Stopped::Called(error)) => fault(&error),
         Err(Stopped::Loading(error)) => {
-            let memory = state.limiter.peak;
-            let outcome = not_loaded(&error);
-            return Report { outcome, fuel, memory, elapsed: begun.elapsed(), log: state.log.take(), backtrace: Vec::new() };
+            let (memory, log) = (state.limiter.peak, state.log.take());
+            return Report { fuel, memory, log, ..Report::not_loaded(&error, begun) };
         }
     };
     let last_words = matches!(ending, Ending::Fault { .. }).then(|| state.log.last_words()).flatten();
@@ -250,8 +265,15 @@ fn report(store: Store<State>, called: Result<Ending, Stopped>, setup: &Setup, b
         last_words,
         hostcall_bytes: setup.hostcall_bytes() as u64,
     };
-    let outcome = classify(ending, notes, &setup.limits);
-    Report { outcome, fuel, memory: state.limiter.peak, elapsed: begun.elapsed(), log: state.log.take(), backtrace }
+    Report {
+        outcome: classify(ending, notes, &setup.limits),
+        fuel,
+        memory: state.limiter.peak,
+        elapsed: begun.elapsed(),
+        log: state.log.take(),
+        backtrace,
+        published: state.outbox.into_published(),
+    }
 }
 
 fn not_loaded(error: &wasmtime::Error) -> Outcome {

@@ -13,6 +13,7 @@ use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
 use crate::event::Event;
 use crate::mail::MailRun;
+use crate::outbox::Outbox;
 use crate::outcome::Limit;
 
 /// Most random bytes that one call gives (sandbox.md §3).
@@ -32,6 +33,8 @@ pub(crate) struct State {
     pub(crate) log: GuestLog,
     /// What was mailed in this run; made with the first mail.
     pub(crate) mail: Option<MailRun>,
+    /// What was published in this run; nothing of it has left.
+    pub(crate) outbox: Outbox,
     /// Requests and mails begun.
     pub(crate) requests: u32,
     /// The first outside failure that a host call answered with.
@@ -57,6 +60,7 @@ impl State {
             event,
             deadline,
             mail: None,
+            outbox: Outbox::default(),
             requests: 0,
             outside: None,
             over: None,

@@ -76,6 +76,46 @@ pub mod email {
     }
 }
 
+/// `weir:events/publisher`.
+pub mod publisher {
+    wit_bindgen::generate!({
+        inline: "package weir:guest-publish; world publish { import weir:events/publisher@0.1.0; }",
+        path: "../../wit/weir-events-0.1.0",
+        world: "weir:guest-publish/publish",
+        with: { "weir:events/types@0.1.0": crate::weir::events::types },
+        generate_all,
+    });
+
+    pub use crate::weir::events::types::Event;
+    pub use weir::events::publisher::{Error, Schedule, publish, publish_for, reply};
+
+    /// An event with nothing but a type and data.
+    pub fn event(kind: &str, data: &str) -> Event {
+        Event {
+            id: String::new(),
+            source: String::new(),
+            type_: kind.to_owned(),
+            subject: None,
+            time: None,
+            datacontenttype: None,
+            dataschema: None,
+            extensions: Vec::new(),
+            data: Some(data.as_bytes().to_vec()),
+        }
+    }
+
+    /// The same with one more extension.
+    pub fn extended(mut event: Event, name: &str, value: &str) -> Event {
+        event.extensions.push((name.to_owned(), value.to_owned()));
+        event
+    }
+
+    /// Publishes to `events`, now.
+    pub fn publish_now(event: &Event) -> Result<(), Error> {
+        publish("events", event, Schedule::Now)
+    }
+}
+
 /// `wasi:logging`.
 pub mod logging {
     wit_bindgen::generate!({ path: "../../wit/wasi-logging-0.1.0-draft", world: "wasi:logging/imports" });

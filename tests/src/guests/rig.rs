@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use weir_runtime::clock::Timestamp;
-use weir_runtime::config::{Ceilings, EmailGrant, Grants, Limits, Relay, RelayTls};
+use weir_runtime::config::{Ceilings, EmailGrant, Grants, Limits, PublishGrant, Relay, RelayTls};
 use weir_runtime::event::Event;
 use weir_runtime::mail::{Mailer, Relays};
 use weir_runtime::sandbox::{self, Job, LoadError, Permits, Program, Report, Sandbox, Setup};
@@ -53,6 +53,8 @@ pub struct Settings {
     pub config: Vec<(String, String)>,
     /// `[handler.guest.grants] email`, to everybody over this relay.
     pub relay: Option<Relay>,
+    /// `[handler.guest.grants] publish`.
+    pub publish: Option<PublishGrant>,
 }
 
 impl Settings {
@@ -75,6 +77,15 @@ impl Settings {
     #[must_use]
     pub fn mail(mut self, relay: Relay) -> Self {
         self.relay = Some(relay);
+        self
+    }
+
+    /// With leave to publish to these queues, `"self"` among them.
+    #[must_use]
+    pub fn publish(mut self, queues: &[&str]) -> Self {
+        let own = queues.contains(&PublishGrant::OWN);
+        let queues = queues.iter().filter(|name| **name != PublishGrant::OWN).map(|name| (*name).to_owned()).collect();
+        self.publish = Some(PublishGrant { queues, own });
         self
     }
 }
@@ -145,7 +156,7 @@ impl Rig {
             to: vec!["*".to_owned()],
             rate: None,
         };
-        let grants = Grants { email: settings.relay.as_ref().map(grant) };
+        let grants = Grants { email: settings.relay.as_ref().map(grant), publish: settings.publish.clone() };
         Sandbox::admit(&inspection, HANDLER, &grants)?;
         let program = self.sandbox.program(&bytes, &inspection)?;
         let mailer = grants.email.map(|grant| Mailer::new(HANDLER, &grant, &self.relays).unwrap());
@@ -154,6 +165,7 @@ impl Rig {
             limits: settings.limits,
             config: settings.config.clone(),
             mailer,
+            publish: grants.publish,
             max_event: 1 << 20,
             permits: Permits::new(&self.sandbox),
         };

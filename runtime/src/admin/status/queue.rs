@@ -138,6 +138,7 @@ mod tests {
             start: Start::New,
             ingress: true,
             max_size: 1,
+            dead_bounds: crate::dead::DeadBounds::default(),
         };
         let counts = Counts { in_flight: 2, parked: 1, ..Counts::default() };
         let handlers = [("mailer", Some(counts)), ("audit", None)];

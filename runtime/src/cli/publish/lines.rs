@@ -196,11 +196,15 @@ fn next_line(reader: &mut impl BufRead, bound: u64) -> std::io::Result<Line> {
     })
 }
 
-/// The event of one line: a CloudEvent when it says `specversion`, with what it lacks filled in; else wrapped.
 fn event_of(text: &[u8], intake: &Intake) -> Result<Event, String> {
+    source::accept(read(text, intake)?, intake).map_err(|problem| problem.to_string())
+}
+
+/// The event of one JSON object: a CloudEvent when it says `specversion`, with what it lacks filled in; else wrapped.
+pub(in crate::cli) fn read(text: &[u8], intake: &Intake) -> Result<Event, String> {
     let fields: HashMap<String, &RawValue> =
         serde_json::from_slice(text).map_err(|error| format!("it is no JSON object: {error}"))?;
-    let event = if fields.contains_key("specversion") {
+    if fields.contains_key("specversion") {
         let fresh = raw::envelope(intake);
         let mut whole = vec![b'{'];
         for (name, value) in [("id", &fresh.id), ("source", &fresh.source), ("time", fresh.time.as_ref().unwrap_or(&fresh.id))] {
@@ -210,11 +214,10 @@ fn event_of(text: &[u8], intake: &Intake) -> Result<Event, String> {
         }
         // The object is not empty, so what was put in front ends with the comma that it needs.
         whole.extend_from_slice(text.strip_prefix(b"{").unwrap_or(text));
-        json::read(&whole).map_err(|error| error.to_string())?
+        json::read(&whole).map_err(|error| error.to_string())
     } else {
-        raw::wrap_json(Bytes::copy_from_slice(text), intake)
-    };
-    source::accept(event, intake).map_err(|problem| problem.to_string())
+        Ok(raw::wrap_json(Bytes::copy_from_slice(text), intake))
+    }
 }
 
 #[cfg(test)]

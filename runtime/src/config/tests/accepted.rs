@@ -29,7 +29,8 @@ fn a_small_configuration_gets_defaults() {
     assert_eq!((handler.queues.as_slice(), handler.concurrency), (["events".to_owned()].as_slice(), 8));
     assert_eq!(handler.limits, super::super::Limits::default());
     assert_eq!(handler.retry, super::super::RetryPolicy::default());
-    assert!(handler.config.is_empty() && handler.grants.email.is_none());
+    assert!(handler.config.is_empty() && handler.grants.email.is_none() && handler.filter.is_none());
+    assert!(handler.grants.publish.is_none());
     assert_eq!(good("[queue.m]\nurl = 'memory:'").queues["m"].max_size, 64 << 20);
 }
 
@@ -61,14 +62,17 @@ url = "disk:/var/new"
 component = "./h/notify.wasm"
 queue = ["old", "new"]
 concurrency = 256
+filter = "type LIKE 'qa.%' AND host = '${HOST}'"
 isolation = "fresh"
 run = "handler"
-limits = { fuel = 1, memory = "256MiB", tables = 2, handles = 3, deadline = "5m", output = "1KiB", requests = 4 }
+limits = { fuel = 1, memory = "256MiB", tables = 2, handles = 3, deadline = "5m", output = "1KiB", requests = 4, publishes = 10_000, published = "64MiB" }
 retry = { attempts = 1, trap = 3, backoff = "2s..4s", after-max = "1h", outage = "2h" }
 [handler.notify.config]
 sender-name = "QA ${HOST}"
 "any thing" = ""
 rules = { file = "rules.toml" }
+[handler.notify.grants]
+publish = ["new", "self"]
 [handler.notify.grants.email]
 relay = "smtp://ann:${PASSWORD}@${HOST}:25"
 from = "QA <noreply@example.com>"
@@ -95,9 +99,13 @@ fn every_key_of_handlers_is_taken() {
     let config = good(EVERY_KEY);
     let handler = &config.handlers["notify"];
     assert_eq!((handler.queues.as_slice(), handler.concurrency), (["old".to_owned(), "new".to_owned()].as_slice(), 256));
+    assert_eq!(handler.filter.as_ref().unwrap().text(), "type LIKE 'qa.%' AND host = 'relay.example'");
     let limits = handler.limits;
     assert_eq!((limits.fuel, limits.memory, limits.tables, limits.handles), (1, 256 << 20, 2, 3));
     assert_eq!((limits.deadline, limits.output, limits.requests), (Duration::from_secs(300), 1_024, 4));
+    assert_eq!((limits.publishes, limits.published), (10_000, 64 << 20));
+    let publish = handler.grants.publish.as_ref().unwrap();
+    assert_eq!((publish.queues.as_slice(), publish.own), (["new".to_owned()].as_slice(), true));
     let retry = handler.retry;
     assert_eq!((retry.attempts, retry.trap, retry.backoff_from.as_secs(), retry.backoff_to.as_secs()), (1, 3, 2, 4));
     assert_eq!((retry.after_max.as_secs(), retry.outage.as_secs()), (3_600, 7_200));

@@ -43,6 +43,7 @@ proptest! {
     fn any_value_of_a_key(key in prop::sample::select(vec![
         "server.listen", "server.token", "server.grace", "server.hosts", "queue.events.url", "queue.events.max-size",
         "handler.notify.queue", "handler.notify.limits.deadline", "handler.notify.retry.backoff", "handler.notify.component",
+        "handler.notify.filter",
         "handler.notify.grants.email.relay", "handler.notify.grants.email.from", "handler.notify.grants.email.rate",
     ]), value in any::<String>()) {
         answers(super::BASE, &[&format!("{key}={value}")]);

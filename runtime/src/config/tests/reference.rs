@@ -90,6 +90,8 @@ fn the_reference_shows_the_ceilings() {
         ("handles", ceilings.handles.into()),
         ("output", ceilings.output),
         ("requests", ceilings.requests.into()),
+        ("publishes", ceilings.publishes.into()),
+        ("published", ceilings.published),
         ("stack", ceilings.stack),
         ("component", ceilings.component),
         ("hops", ceilings.hops.into()),

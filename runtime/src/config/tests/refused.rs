@@ -34,12 +34,12 @@ fn keys_of_later_versions() {
     check("include = ['x']", &["1:1 include → `include`: not in this version yet"]);
     check("[secret.mailgun]\nvalue = 'x'", &["1:2 secret → `secret`: not in this version yet"]);
     check("[server]\ntls = { cert = 'x' }", &["2:1 tls → `tls`: not in this version yet"]);
-    check("[server]\nstore = 'redis://h'", &["2:9 'redis://h' → `store`: not in this version yet"]);
-    for key in ["key", "dead", "dead-keep", "dead-max", "fallback", "map"] {
+    check("[server]\nstore = 'postgres://h'", &["2:9 'postgres://h' → `server.store` is not a store of this version"]);
+    for key in ["key", "dead", "fallback", "map"] {
         check(&format!("[queue.q]\nurl = 'memory:'\n{key} = 1"), &[&format!("3:1 {key} → `{key}`: not in this version yet")]);
     }
     let header = "[handler.other]\ncomponent = 'c'\nqueue = 'events'";
-    for key in ["filter", "order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"] {
+    for key in ["order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"] {
         let expected = format!("10:1 {key} → `{key}`: not in this version yet");
         check(&format!("{BASE}{header}\n{key} = 1"), &[&expected]);
     }
@@ -54,10 +54,8 @@ fn keys_of_later_versions() {
     }
     check_line("[handler.notify.retry]", "pause-after = 5", "1 pause-after → `pause-after`: not in this version yet");
     check_line("[handler.notify.limits]", "fuel = 'off'", "8 'off' → `fuel = \"off\"`: not in this version yet");
-    for key in ["publishes", "published", "response"] {
-        check_line("[handler.notify.limits]", &format!("{key} = 1"), &format!("1 {key} → `{key}`: not in this version yet"));
-    }
-    for key in ["http", "keyvalue", "publish", "files", "env", "args", "secrets"] {
+    check_line("[handler.notify.limits]", "response = 1", "1 response → `response`: not in this version yet");
+    for key in ["http", "keyvalue", "files", "env", "args", "secrets"] {
         check_line("[handler.notify.grants]", &format!("{key} = []"), &format!("1 {key} → `{key}`: not in this version yet"));
     }
     check_line("[ceilings]", "fuel = 5", "1 fuel → `ceilings.fuel`: not in this version yet");
@@ -155,6 +153,19 @@ fn values_of_handlers() {
         let expected = format!("4:13 {component} → `handler.h.component` is not the path of a component");
         check(&format!("{header}component = {component}\nqueue = 'q'"), &[&expected]);
     }
+    let filters = [
+        ("''", "11  → `handler.h.filter` is not a filter: the end of the expression is not expected here"),
+        ("5", "10 5 → `handler.h.filter` is not a filter in CloudEvents SQL"),
+        ("\"type = 'a' AN id\"", "22 AN → `handler.h.filter` is not a filter: `AN` is not expected here"),
+        ("'type'", "11 type → `handler.h.filter` is not a filter: the result is a text"),
+        ("\"type = '${NONE}'\"", "19 ${NONE} → `handler.h.filter`: environment variable `NONE` is not set"),
+        ("\"type = ${HOST}\"", "10 \"type = ${HOST}\" → `handler.h.filter` is not a filter: it does not parse"),
+        ("\"token = 'abc' 'abc'\"", "10 \"token = '***' '***'\" → `handler.h.filter` is not a filter: it does not parse"),
+    ];
+    for (filter, expected) in filters {
+        let expected = expected.replace("11  →", "11 nothing →");
+        check(&format!("{header}component = 'c'\nqueue = 'q'\nfilter = {filter}"), &[&format!("6:{expected}")]);
+    }
     // A queue whose URL is wrong is told once.
     check(
         "[queue.q]\nurl = 'x'\n[handler.h]\ncomponent = 'c'\nqueue = 'q'",
@@ -176,6 +187,10 @@ fn values_below_handlers() {
         ("deadline = '0s'", "12 '0s' → `handler.notify.limits.deadline` is out of range"),
         ("output = '5MiB'", "10 '5MiB' → `handler.notify.limits.output` is above its ceiling"),
         ("requests = 1001", "12 1001 → `handler.notify.limits.requests` is above its ceiling"),
+        ("publishes = 10001", "13 10001 → `handler.notify.limits.publishes` is above its ceiling"),
+        ("publishes = 0", "13 0 → `handler.notify.limits.publishes` is out of range"),
+        ("published = '65MiB'", "13 '65MiB' → `handler.notify.limits.published` is above its ceiling"),
+        ("published = 5", "13 5 → `handler.notify.limits.published` is not a size"),
     ];
     for (line, expected) in limits {
         check_line("[handler.notify.limits]", line, expected);
@@ -238,6 +253,35 @@ fn values_of_the_email_grant() {
             "7:24 nothing → `handler.notify.grants.email.to` is missing",
         ],
     );
+}
+
+#[test]
+fn values_of_the_publish_grant() {
+    let table = [
+        ("publish = []", "11 [] → `handler.notify.grants.publish` is an empty list"),
+        ("publish = 'events'", "11 'events' → `handler.notify.grants.publish` is not a list of queues"),
+        ("publish = [5]", "12 5 → `handler.notify.grants.publish` is not a list of queues"),
+        ("publish = ['event']", "12 'event' → `handler.notify.grants.publish` names a queue that is not defined"),
+        ("publish = ['events', 'events']", "22 'events' → `handler.notify.grants.publish` names a queue twice"),
+        ("publish = ['self', 'self']", "20 'self' → `handler.notify.grants.publish` names a queue twice"),
+    ];
+    for (line, expected) in table {
+        check_line("[handler.notify.grants]", line, expected);
+    }
+    check(
+        &format!("[queue.self]\nurl = 'memory:'{BASE}[handler.notify.grants]\npublish = ['self']"),
+        &["9:12 'self' → `handler.notify.grants.publish` names a queue and the handler itself by one name"],
+    );
+}
+
+/// The nearest name and all that are known are told.
+#[test]
+fn a_queue_to_publish_to_is_named_with_those_that_there_are() {
+    for (name, meant) in [("evnts", "events"), ("slef", "self")] {
+        let toml = format!("{BASE}[handler.notify.grants]\npublish = ['{name}']");
+        let told = super::read_with(&toml, &[]).unwrap_err().to_string();
+        assert!(told.contains("(known: `events`, `self`)") && told.contains(&format!("did you mean `{meant}`?")), "{told}");
+    }
 }
 
 #[test]

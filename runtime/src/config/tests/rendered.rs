@@ -16,7 +16,7 @@ fn an_unknown_key() {
       | ^^^^ expected `fuel`
       |
       = help: did you mean `fuel`?
-      = help: known here: `deadline`, `fuel`, `handles`, `memory`, `output`, `requests`, `tables`
+      = help: known here: `deadline`, `fuel`, `handles`, `memory`, `output`, `published`, `publishes`, `requests`, `tables`
 
     1 error in the configuration
     "###);
@@ -61,6 +61,58 @@ fn a_missing_variable_beside_a_password() {
       |                           ^^^^^^^^ expected `RELAY` in the environment, or a default: `${RELAY:-default}`
 
     1 error in the configuration
+    "###);
+}
+
+#[test]
+fn filters() {
+    let handlers = [
+        "filter = \"type LIKE 'qa.%' AN subject = 'a'\"",
+        "filter = \"type = \\\"a\\\" OR LENGHT(subject) > 5\"",
+        "filter = \"\"\"\ntype = 'a'\nOR NOT subject = 'b'\n\"\"\"",
+        "filter = \"\"\"type = 'a' \\\n  AND AND subject = 'b'\"\"\"",
+        "filter = \"source = 'https://${HOST}' AND\"",
+    ];
+    let tables = handlers.iter().enumerate();
+    let tables = tables.map(|(at, filter)| format!("[handler.h{at}]\ncomponent = \"c\"\nqueue = \"events\"\n{filter}\n"));
+    insta::assert_snapshot!(rendered(&format!("{BASE}{}", tables.collect::<String>()), &[]), @r###"
+    error: `handler.h0.filter` is not a filter: `AN` is not expected here
+      --> ../../etc/weir/weir.toml:10:28
+       |
+    10 | filter = "type LIKE 'qa.%' AN subject = 'a'"
+       |                            ^^ expected an operator (`AND`, `OR`, `=`, `LIKE`, …) or the end of the expression
+
+    error: `handler.h1.filter` is not a filter: there is no function `LENGHT` of one argument
+      --> ../../etc/weir/weir.toml:14:27
+       |
+    14 | filter = "type = \"a\" OR LENGHT(subject) > 5"
+       |                           ^^^^^^ expected `LENGTH`
+
+    error: `handler.h2.filter` is not a filter: `NOT` is applied to `subject` alone, which is no Boolean
+      --> ../../etc/weir/weir.toml:20:4
+       |
+    20 | OR NOT subject = 'b'
+       |    ^^^^^^^^^^^ expected `NOT (…)` around the comparison, or `!=`, `NOT LIKE`, `NOT IN`
+
+    error: `handler.h3.filter` is not a filter: `AND` is not expected here
+      --> ../../etc/weir/weir.toml:25:10
+       |
+    25 | filter = """type = 'a' \
+       |          ^^^^^^^^^^^^^^^ expected a value: an attribute, a literal, a function or `(`
+       |
+       = help: it is here in the expression:
+               type = 'a' AND AND subject = 'b'
+                              ^^^
+
+    error: `handler.h4.filter` is not a filter: it does not parse
+      --> ../../etc/weir/weir.toml:30:10
+       |
+    30 | filter = "source = 'https://${HOST}' AND"
+       |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ expected a value: an attribute, a literal, a function or `(`
+       |
+       = help: it is at character 37 of the expression; what was put in for `${HOST}` is not shown
+
+    5 errors in the configuration
     "###);
 }
 

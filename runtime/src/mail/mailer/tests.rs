@@ -232,3 +232,38 @@ fn grants_that_can_not_be_used_are_said() {
     check(EmailGrant { to: vec!["*.example.com".to_owned()], ..setup.grant() }, "`*.example.com`");
     Mailer::check("mailer", &setup.grant()).unwrap();
 }
+
+#[tokio::test]
+async fn what_goes_nowhere_is_captured_and_checked_like_any_mail() {
+    let setup = Setup::new();
+    let relays = Relays::nowhere(tokio::runtime::Handle::current());
+    let mailer = Mailer::new("mailer", &setup.grant(), &relays).unwrap();
+    let attachment = crate::mail::Attachment {
+        name: "a.txt".to_owned(),
+        content_type: "text/plain".to_owned(),
+        content: b"text".to_vec(),
+        content_id: None,
+    };
+    let message = Message {
+        sender_name: Some("Shop".to_owned()),
+        bcc: vec!["b@example.com".to_owned()],
+        attachments: vec![attachment],
+        ..mail("Ann <ann@example.com>")
+    };
+    let run = run("1");
+    let id = mailer.send(&run, &message, BOUND).await.unwrap();
+    let keyed = Message { key: Some("k".to_owned()), ..mail("c@example.com") };
+    assert_eq!(mailer.send(&run, &keyed, BOUND).await, mailer.send(&run, &keyed, BOUND).await, "handed over once");
+    let denied = mailer.send(&run, &mail("a@elsewhere.example"), BOUND).await.unwrap_err();
+    assert!(matches!(denied, MailError::Denied(_)), "{denied:?}");
+    relays.idle().await;
+    let captured = relays.captured();
+    assert_eq!(captured.len(), 2, "{captured:#?}");
+    let first = &captured[0];
+    assert_eq!((&first.message_id, first.from.as_str(), first.subject.as_str()), (&id, "Shop <noreply@example.com>", "Hello"));
+    assert_eq!((&first.to, &first.bcc), (&vec!["ann@example.com".to_owned()], &vec!["b@example.com".to_owned()]));
+    assert_eq!((first.text.as_deref(), first.attachments[0].size), (Some("hi"), 4));
+    let parsed = MessageParser::default().parse(first.message.as_deref().unwrap()).unwrap();
+    assert_eq!((parsed.subject(), parsed.attachment_count()), (Some("Hello"), 1));
+    assert!(!setup.outbox().exists() && !setup.folder.path().join("data").exists());
+}

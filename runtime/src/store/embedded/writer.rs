@@ -6,19 +6,21 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::tables::{self, Write};
-use super::{Shared, StoreError};
+use super::Shared;
+use super::tables::{self, Applied, Facts, Write};
 use crate::clock;
+use crate::dead::DeadCounts;
+use crate::store::{Crowded, StoreError};
 
 /// Most writes that wait or are being committed; callers beyond it wait without taking memory here.
 const WAITING_MAX: usize = 1_024;
 /// Most writes of one commit: keeps a commit short enough for those who wait for the next one.
 const COMMIT_MAX: usize = 1_000;
-/// How often old entries are removed when nothing is written.
+/// How often old entries are looked for, where nothing is written too.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// The way to the writing thread, which ends when this is dropped.
@@ -33,7 +35,7 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct Request {
     write: Write,
-    answer: oneshot::Sender<Result<(), StoreError>>,
+    answer: oneshot::Sender<Result<bool, StoreError>>,
     // Held until it is answered: at most `WAITING_MAX` exist, so the channel below is never full.
     _place: OwnedSemaphorePermit,
 }
@@ -48,8 +50,8 @@ impl Writer {
         Ok(Self { requests: Some(requests), places: Arc::new(Semaphore::new(WAITING_MAX)), thread: Some(thread) })
     }
 
-    /// Answers after the sync that holds it.
-    pub(super) async fn write(&self, write: Write) -> Result<(), StoreError> {
+    /// Answers after the sync that holds it, with whether there was something to do.
+    pub(super) async fn write(&self, write: Write) -> Result<bool, StoreError> {
         let ended = || StoreError::Unavailable("the store's writing thread has ended".to_owned());
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended())?;
         let (answer, answered) = oneshot::channel();
@@ -71,8 +73,10 @@ impl Drop for Writer {
 }
 
 fn run(shared: &Shared, inbox: &Receiver<Request>) {
+    let mut sweep_at = Instant::now() + SWEEP_EVERY;
+    let mut said = Crowded::default();
     loop {
-        let mut batch = match inbox.recv_timeout(SWEEP_EVERY) {
+        let mut batch = match inbox.recv_timeout(sweep_at.saturating_duration_since(Instant::now())) {
             Ok(first) => vec![first],
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => return,
@@ -82,28 +86,36 @@ fn run(shared: &Shared, inbox: &Receiver<Request>) {
         {
             batch.push(request);
         }
-        let writes: Vec<&Write> = batch.iter().map(|request| &request.write).collect();
-        let result = commit(shared, &writes);
-        if let (Err(error), true) = (&result, batch.is_empty()) {
-            tracing::warn!(%error, "old entries could not be removed from the store");
+        let sweep = Instant::now() >= sweep_at;
+        if sweep {
+            sweep_at = Instant::now() + SWEEP_EVERY;
         }
-        for request in batch {
+        let writes: Vec<&Write> = batch.iter().map(|request| &request.write).collect();
+        let result = commit(shared, &writes, sweep);
+        match &result {
+            Ok(applied) => applied.crowded.iter().for_each(|handler| said.say(handler)),
+            Err(error) if batch.is_empty() => tracing::warn!(%error, "old entries could not be removed from the store"),
+            Err(_) => {}
+        }
+        for (at, request) in batch.into_iter().enumerate() {
+            let answer = result.as_ref().map(|applied| applied.did.get(at).copied().unwrap_or_default());
             // A caller that has gone does not want its answer.
-            let _ = request.answer.send(result.clone());
+            let _ = request.answer.send(answer.map_err(StoreError::clone));
         }
     }
 }
 
-fn commit(shared: &Shared, writes: &[&Write]) -> Result<(), StoreError> {
+fn commit(shared: &Shared, writes: &[&Write], sweep: bool) -> Result<Applied, StoreError> {
     let before = shared.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let after = shared.with_database(|database| tables::apply(database, writes, shared.bounds, clock::now(), &before))?;
+    let facts = Facts { bounds: &shared.bounds, now: clock::now(), counts: &before, sweep };
+    let applied = shared.with_database(|database| tables::apply(database, writes, &facts))?;
     let number = shared.commits.fetch_add(1, Ordering::Relaxed) + 1;
     tracing::trace!(number, writes = writes.len(), "store committed");
-    let dropped = |counts: &super::DeadCounts| counts.queues.values().map(|count| count.dropped).sum::<u64>();
-    let gone = dropped(&after) - dropped(&before);
+    let dropped = |counts: &DeadCounts| counts.queues.values().map(|count| count.dropped).sum::<u64>();
+    let gone = dropped(&applied.counts) - dropped(&before);
     if gone > 0 {
         tracing::warn!(count = gone, "the oldest dead letters were dropped: too old or too many");
     }
-    *shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = after;
-    Ok(())
+    *shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = applied.counts.clone();
+    Ok(applied)
 }

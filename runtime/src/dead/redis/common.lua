@@ -1,0 +1,36 @@
+-- Dead letters of one place. KEYS: the stream of letters; id -> what is known of it (JSON); ids by when they were given up; counts.
+-- Every script that changes something begins with this text.
+
+local STREAM, IDS, TIMES, COUNTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+
+local function counted(queue, held, bytes)
+  redis.call('HINCRBY', COUNTS, 'held:' .. queue, held)
+  redis.call('HINCRBY', COUNTS, 'bytes:' .. queue, bytes)
+  redis.call('HINCRBY', COUNTS, 'bytes', bytes)
+end
+
+-- Takes a letter out; what was known of it, or nothing.
+local function removed(id)
+  redis.call('ZREM', TIMES, id)
+  local known = redis.call('HGET', IDS, id)
+  if not known then return nil end
+  known = cjson.decode(known)
+  redis.call('HDEL', IDS, id)
+  redis.call('XDEL', STREAM, known.entry)
+  counted(known.queue, -1, -known.bytes)
+  return known
+end
+
+-- Drops the oldest that are too old or too many, at most so many in one call; how many.
+local function pruned(keep, bytes_max, most)
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  for count = 0, most - 1 do
+    local oldest = redis.call('ZRANGE', TIMES, 0, 0, 'WITHSCORES')
+    local bytes = tonumber(redis.call('HGET', COUNTS, 'bytes') or 0)
+    if not oldest[1] or (now - tonumber(oldest[2]) <= keep and bytes <= bytes_max) then return count end
+    local known = removed(oldest[1])
+    if known then redis.call('HINCRBY', COUNTS, 'dropped:' .. known.queue, 1) end
+  end
+  return most
+end

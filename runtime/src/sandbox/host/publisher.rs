@@ -1,0 +1,119 @@
+//! `weir:events/publisher`: takes what a guest publishes into the run's outbox (`outbox.rs`), from which nothing leaves before the run has
+//! ended.
+
+use std::time::Duration;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+
+use crate::clock::{self, Timestamp};
+use crate::outbox::{Draft, Refusal, Run, Schedule};
+use crate::sandbox::state::State;
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct Event {
+    id: String,
+    source: String,
+    #[component(name = "type")]
+    kind: String,
+    subject: Option<String>,
+    time: Option<String>,
+    datacontenttype: Option<String>,
+    dataschema: Option<String>,
+    extensions: Vec<(String, String)>,
+    data: Option<Vec<u8>>,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum Due {
+    #[component(name = "now")]
+    Now,
+    #[component(name = "after")]
+    After(u64),
+    #[component(name = "at")]
+    At(u64),
+}
+
+#[derive(ComponentType, Lower)]
+#[component(variant)]
+enum Error {
+    #[component(name = "denied")]
+    Denied(String),
+    #[component(name = "invalid")]
+    Invalid(String),
+}
+
+/// A call over a limit: it traps, so that a handler that ignores errors is not acknowledged with an event missing.
+#[derive(Debug, thiserror::Error)]
+#[error("published more than its limit `{0}`")]
+struct OverLimit(&'static str);
+
+pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut instance = linker.instance("weir:events/publisher@0.1.0")?;
+    instance.func_wrap("publish", |store: StoreContextMut<'_, State>, (queue, event, due): (String, Event, Due)| {
+        Ok((publish(store, &queue, event, due)?,))
+    })?;
+    instance.func_wrap("publish-for", |store: StoreContextMut<'_, State>, _: (u32, String, Event, Due)| {
+        let text = "`publish-for` names an item of a batch; outside a batch use `publish`".to_owned();
+        Ok((during_an_event(store.data()).and(Err::<(), _>(Error::Invalid(text))),))
+    })?;
+    // No queue of this version has a requester who waits, and without one an answer has no effect.
+    instance.func_wrap("reply", |store: StoreContextMut<'_, State>, _: (Event,)| Ok((during_an_event(store.data()),)))
+}
+
+fn publish(mut store: StoreContextMut<'_, State>, queue: &str, event: Event, due: Due) -> wasmtime::Result<Result<(), Error>> {
+    let state = store.data_mut();
+    let Some(parent) = state.event.as_deref() else { return Ok(Err(probed())) };
+    let setup = &state.setup;
+    let run = Run {
+        handler: &setup.handler,
+        event: parent,
+        grant: setup.publish.as_ref(),
+        limits: &setup.limits,
+        max_event: setup.max_event,
+        now: clock::now(),
+    };
+    match state.outbox.publish(&run, queue, event.into(), due.into()) {
+        Ok(()) => Ok(Ok(())),
+        Err(Refusal::Denied(text)) => Ok(Err(Error::Denied(text))),
+        Err(Refusal::Invalid(text)) => Ok(Err(Error::Invalid(text))),
+        Err(Refusal::Over(limit)) => {
+            state.over.get_or_insert(limit);
+            Err(OverLimit(limit.name).into())
+        }
+    }
+}
+
+fn during_an_event(state: &State) -> Result<(), Error> {
+    if state.event.is_some() { Ok(()) } else { Err(probed()) }
+}
+
+fn probed() -> Error {
+    Error::Denied("nothing is published while a new version is probed".to_owned())
+}
+
+impl From<Event> for Draft {
+    fn from(event: Event) -> Self {
+        let optional = [
+            ("subject", event.subject),
+            ("time", event.time),
+            ("datacontenttype", event.datacontenttype),
+            ("dataschema", event.dataschema),
+        ];
+        let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let required = [("id", event.id), ("source", event.source), ("type", event.kind)];
+        Self { attributes: required.into_iter().chain(optional).collect(), extensions: event.extensions, data: event.data }
+    }
+}
+
+impl From<Due> for Schedule {
+    fn from(due: Due) -> Self {
+        match due {
+            Due::Now => Self::Now,
+            Due::After(millis) => Self::After(Duration::from_millis(millis)),
+            Due::At(millis) => Self::At(Timestamp(millis)),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One event through a handler here, for `weir try`: the same sandbox under the same limits, with mail and publishes captured unless
+//! it is live (sandbox.md §10). Nothing is pulled, settled or dead-lettered; what would become of the event is only said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use tokio::runtime::Handle;
+
+use crate::clock::{self, Timestamp};
+use crate::config::{Ceilings, Config, HandlerConfig, Server};
+use crate::event::Event;
+use crate::handler::{LoadProblem, Loader};
+use crate::mail::{CapturedMail, Relays};
+use crate::outcome::Outcome;
+use crate::queue::Tries;
+use crate::sandbox::{self, Job, Report, Sandbox};
+use crate::store::Store;
+use crate::verdict::{Verdict, attempts_left, verdict};
+
+/// Instances of a trial: its own, and one in which the component is probed.
+const INSTANCES: u32 = 2;
+
+/// How long a mail that is half sent may take to be finished once its handler has ended: longer than the relay has for it.
+const MAIL_END: Duration = Duration::from_secs(90);
+
+/// What is tried.
+pub struct Trial {
+    /// The event.
+    pub event: Arc<Event>,
+    /// The name of the queue that it says it came from.
+    pub queue: String,
+    /// When that queue first had it.
+    pub first_seen: Timestamp,
+    /// The name of the handler that it is tried as.
+    pub handler: String,
+    /// That handler: its component, limits, configuration and grants.
+    pub config: HandlerConfig,
+}
+
+/// Where effects go.
+pub enum Effects {
+    /// Mail is kept and shown.
+    Captured,
+    /// Mail leaves; what was sent before is known from this store, and not sent again.
+    Live(Arc<Store>),
+}
+
+/// What a trial came to.
+pub struct Tried {
+    /// What the run came to and what it cost.
+    pub report: Report,
+    /// The whole digest of what ran: `sha256:…`.
+    pub version: String,
+    /// The mails that it handed over, or would have.
+    pub mails: Vec<CapturedMail>,
+    /// What would be done with the event after its first try.
+    pub verdict: Verdict,
+}
+
+/// Where a trial takes place.
+pub struct Place {
+    loader: Arc<Loader>,
+}
+
+impl Place {
+    /// A sandbox for one trial on the current runtime. Compiled code is taken from and kept in the configuration's `data` if that is
+    /// there; it is not made.
+    #[must_use]
+    pub fn new(config: &Config, effects: Effects) -> Self {
+        Self::within(&config.server, &config.ceilings, effects)
+    }
+
+    fn within(server: &Server, ceilings: &Ceilings, effects: Effects) -> Self {
+        let runtime = Handle::current();
+        let relays = match effects {
+            Effects::Captured => Relays::nowhere(runtime.clone()),
+            Effects::Live(store) => Relays::new(store, server.mail_kept, runtime.clone()).capturing(),
+        };
+        let data = server.data.is_dir().then_some(server.data.as_path());
+        let sandbox = Sandbox::new(ceilings, INSTANCES, data);
+        Self { loader: Arc::new(Loader { sandbox, relays, server: server.clone(), guests: runtime }) }
+    }
+
+    /// Loads the component as a server would, and gives it the event.
+    ///
+    /// # Errors
+    /// When the component, or a file that its configuration names, can't be used. What the handler does is no error.
+    pub async fn run(&self, trial: &Trial) -> Result<Tried, LoadProblem> {
+        let source = self.loader.read(&trial.config)?;
+        let version = self.loader.load(&trial.handler, &trial.config, source).await?;
+        let tries = Tries::default();
+        let job = Job {
+            event: &trial.event,
+            queue: &trial.queue,
+            attempt: tries.failed + 1,
+            attempts_left: attempts_left(tries, &trial.config.retry),
+            first_seen: trial.first_seen,
+        };
+        let report = sandbox::run(&version.program, &version.setup, job).await;
+        // A mail is finished whatever became of the guest; the bound on that is the mailer's own.
+        let _ = tokio::time::timeout(MAIL_END, self.loader.relays.idle()).await;
+        let verdict = verdict(&report.outcome, tries, &trial.config.retry, clock::now(), fastrand::f64());
+        let version = version.program.digest.to_string();
+        Ok(Tried { report, version, mails: self.loader.relays.captured(), verdict })
+    }
+}
+
+impl Tried {
+    /// Why it did not end well; none: it did.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let outcome = &self.report.outcome;
+        (*outcome != Outcome::Done).then(|| outcome.reason())
+    }
+}
+
+/// The fields of surface.md §3, in that order, and two more.
+impl Serialize for Tried {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = &self.report;
+        let limit = report.outcome.limit().map(|limit| serde_json::json!({ "name": limit.name, "value": limit.value }));
+        // Nothing can be published by a handler yet.
+        let published: [(); 0] = [];
+        let mut json = serializer.serialize_struct("Tried", 11)?;
+        json.serialize_field("outcome", report.outcome.name())?;
+        json.serialize_field("limit", &limit)?;
+        json.serialize_field("reason", &self.reason())?;
+        json.serialize_field("fuel", &report.fuel)?;
+        json.serialize_field("memory", &report.memory)?;
+        json.serialize_field("seconds", &report.elapsed.as_secs_f64())?;
+        json.serialize_field("log", &report.log)?;
+        json.serialize_field("mails", &self.mails)?;
+        json.serialize_field("published", &published)?;
+        json.serialize_field("backtrace", &report.backtrace)?;
+        json.serialize_field("version", &self.version)?;
+        json.end()
+    }
+}
