@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::dead::{DeadBounds, DeadLetters};
 use crate::event::Event;
 
 /// A boxed future, so that [`Queue`] can be a trait object.
@@ -114,6 +115,11 @@ pub trait Queue: Send + Sync + 'static {
     fn unsubscribe<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), QueueError>> {
         let _ = subscription;
         Box::pin(async { Err(QueueError::Unsupported("unsubscribe")) })
+    }
+
+    /// Where the broker keeps this queue's dead letters; none: the store has them (delivery.md §7).
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {
+        None
     }
 
     /// Ends waiting pulls with [`QueueError::Closed`], gives back what was not settled and releases files and connections.
@@ -311,6 +317,8 @@ pub struct Opening {
     pub max_size_bytes: u64,
     /// This process among others on a broker: `[server] name`.
     pub process: String,
+    /// How much is kept of its dead letters, where the adapter keeps them.
+    pub dead: DeadBounds,
 }
 
 /// Opens the queue of a URL. An embedded queue that was left by a crash is checked first; a broker may still be away.

@@ -46,6 +46,8 @@ use super::{
     BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
     not_subscribed,
 };
+use crate::dead::redis::RedisDead;
+use crate::dead::{DeadBounds, DeadLetters};
 use crate::redis::{Redis, RedisProblem};
 use crate::source::raw;
 
@@ -66,8 +68,9 @@ pub struct RedisQueue {
 struct Shared {
     name: String,
     wrapping: Wrapping,
-    redis: Redis,
+    redis: Arc<Redis>,
     keys: Keys,
+    dead: DeadBounds,
     /// Our name in every group: `[server] name` and a number of this opening, so that what an earlier one held is not taken for ours.
     consumer: String,
     lease: Duration,
@@ -97,13 +100,14 @@ impl RedisQueue {
     /// # Errors
     /// When the server refuses us, is too old, or has a key of another type in the stream's place.
     pub async fn open(url: &StreamUrl, opening: &Opening) -> Result<Arc<Self>, QueueError> {
-        let redis = Redis::new(&url.server)?;
+        let redis = Arc::new(Redis::new(&url.server)?);
         let wrapping = Wrapping { source: raw::source_of(&opening.name), kind: opening.kind.clone() };
         let shared = Arc::new(Shared {
             name: opening.name.clone(),
             wrapping,
             redis,
             keys: Keys::of(&url.stream),
+            dead: opening.dead,
             consumer: format!("{}.{:08x}", opening.process, fastrand::u32(..)),
             lease: url.lease,
             maxlen: url.maxlen,
@@ -394,6 +398,11 @@ impl Queue for RedisQueue {
 
     fn unsubscribe<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), QueueError>> {
         Box::pin(self.shared.unsubscribe(subscription))
+    }
+
+    fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {
+        let Shared { redis, keys, dead, .. } = &*self.shared;
+        Some(Arc::new(RedisDead::new(Arc::clone(redis), &keys.dead, *dead)))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -7,6 +7,8 @@ pub(super) struct Keys {
     pub(super) stream: String,
     /// Delayed publishes: a sorted set by due time.
     pub(super) delayed: String,
+    /// Dead letters: a stream.
+    pub(super) dead: String,
     /// Stands while nothing of the stream has ended.
     pub(super) first: String,
     /// What all keys of waiting retries begin with.
@@ -31,6 +33,7 @@ impl Keys {
         Self {
             stream: stream.to_owned(),
             delayed: format!("{tagged}.delayed"),
+            dead: format!("{tagged}.dead"),
             first: format!("{tagged}.first"),
             retries: format!("{tagged}.retry."),
             tagged,

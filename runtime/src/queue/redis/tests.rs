@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::RedisQueue;
 use super::url::StreamUrl;
+use crate::dead::DeadBounds;
 use crate::queue::conformance::Place;
 use crate::queue::{BoxFuture, Opening, Queue, QueueError};
 use crate::redis::server::shared;
@@ -34,7 +35,7 @@ fn fresh() -> String {
 
 async fn open(url: &str) -> Result<Arc<RedisQueue>, QueueError> {
     let opening =
-        Opening { name: "test".to_owned(), kind: "com.example.raw".to_owned(), max_size_bytes: 0, process: "tests".to_owned() };
+        Opening { name: "test".to_owned(), kind: "com.example.raw".to_owned(), max_size_bytes: 0, process: "tests".to_owned(), dead: DeadBounds::default() };
     RedisQueue::open(&StreamUrl::parse(url, Path::new("")).unwrap(), &opening).await
 }
 
