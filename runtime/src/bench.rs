@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
 use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
-use crate::dispatcher::Subscription;
 use crate::dead::DeadBounds;
+use crate::dispatcher::Subscription;
 use crate::event::Event;
 use crate::handler::{Handler, Version};
 use crate::outcome::Outcome;

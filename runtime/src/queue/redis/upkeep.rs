@@ -55,7 +55,7 @@ async fn round(shared: &Shared, trimmed: &mut Instant) -> Result<Duration, Queue
 }
 
 /// Trims the stream, and tidies the groups that are read here.
-async fn tidy(shared: &Shared) -> Result<(), QueueError> {
+pub(super) async fn tidy(shared: &Shared) -> Result<(), QueueError> {
     if shared.maxlen.is_none() && shared.to_trim.swap(false, Ordering::Relaxed) {
         let answer = shared.redis.script::<u64>(scripts::TRIM.prepare_invoke().key(&shared.keys.stream)).await;
         shared.explained(answer).await?;
