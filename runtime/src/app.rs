@@ -141,6 +141,7 @@ impl App {
             store: Arc::clone(&store),
             letters: Arc::clone(&letters) as _,
             queues: queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect(),
+            graves: config.queues.iter().filter_map(|(name, queue)| Some((name.clone(), queue.dead.clone()?))).collect(),
             guests: guests.clone(),
             hops: config.ceilings.hops,
         });

@@ -165,7 +165,14 @@ impl Bench {
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
         let letters: Arc<dyn DeadLetters> = Arc::clone(&store) as _;
         let hops = Ceilings::default().hops;
-        let shared = Arc::new(Shared { store, letters, queues: BTreeMap::new(), guests: runtime.handle().clone(), hops });
+        let shared = Arc::new(Shared {
+            store,
+            letters,
+            queues: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            guests: runtime.handle().clone(),
+            hops,
+        });
         let path = |queue: Arc<dyn Queue>| -> anyhow::Result<Arc<OnQueue>> {
             let version =
                 Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
