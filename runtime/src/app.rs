@@ -18,6 +18,7 @@ use self::data::{DataError, DataFolder};
 use self::operator::Operator;
 use crate::admin::{self, Backend};
 use crate::config::{Config, QueueConfig};
+use crate::dead::DeadPlaces;
 use crate::dispatcher::{Shared, Subscription};
 use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::mail::Relays;
@@ -133,9 +134,10 @@ impl App {
         let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
+        let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
-            letters: Arc::clone(&store) as _,
+            letters: Arc::new(DeadPlaces::of_queues(Arc::clone(&store) as _, own)),
             queues: queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect(),
             guests: guests.clone(),
             hops: config.ceilings.hops,
@@ -170,7 +172,7 @@ impl App {
         let watcher = tokio::spawn(watch::watch(self.handlers, self.loader, watching.clone()));
         // Before anything is pulled: what was paused stays so over a restart.
         if let Err(error) = operator.read_pauses().await {
-            tracing::warn!(%error, "who is paused can't be read: handlers that are run until it can");
+            tracing::warn!(%error, "who is paused can't be read yet: until then nobody is");
         }
         tokio::spawn(operator.follow_pauses(watching.clone()));
         let grace = self.config.server.grace;

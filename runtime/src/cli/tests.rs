@@ -223,19 +223,17 @@ fn what_is_wrong_with_a_command_line_is_said() {
     }
     let (_, memory) = weir(folder.path(), &["publish", "memory:", "--type", "t"]);
     assert!(memory.unwrap_err().to_string().contains("only its server can reach"));
-    for wrong in
-        [
-            &["publish", "events"][..],
-            &["publish", "events", "--stdin", "--id", "1"],
-            &["dead"],
-            &["dead", "list", "--limit", "0"],
-            &["dead", "drop", "a", "--all"],
-            &["dead", "drop", "a", "--handler", "mailer"],
-            &["dead", "replay", "a", "--older-than", "1h"],
-            &["dead", "replay", "--all", "--reason", "x"],
-            &["handlers", "pause"],
-        ]
-    {
+    for wrong in [
+        &["publish", "events"][..],
+        &["publish", "events", "--stdin", "--id", "1"],
+        &["dead"],
+        &["dead", "list", "--limit", "0"],
+        &["dead", "drop", "a", "--all"],
+        &["dead", "drop", "a", "--handler", "mailer"],
+        &["dead", "replay", "a", "--older-than", "1h"],
+        &["dead", "replay", "--all", "--reason", "x"],
+        &["handlers", "pause"],
+    ] {
         assert!(Line::try_parse_from(["weir"].iter().chain(wrong)).is_err(), "{wrong:?}");
     }
 }
