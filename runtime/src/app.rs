@@ -245,8 +245,13 @@ async fn load_handlers(config: &Config, loader: &Arc<Loader>) -> Result<Vec<Arc<
 async fn open_queues(config: &Config, process: &str) -> Result<Queues, StartError> {
     let mut queues = Queues::new();
     for (name, queue) in &config.queues {
-        let opening =
-            Opening { name: name.clone(), kind: queue.kind.clone(), max_size_bytes: queue.max_size, process: process.to_owned() };
+        let opening = Opening {
+            name: name.clone(),
+            kind: queue.kind.clone(),
+            max_size_bytes: queue.max_size,
+            process: process.to_owned(),
+            dead: queue.dead_bounds,
+        };
         let opened = queue::open(&queue.url, opening).await;
         let opened = opened.map_err(|error| StartError::Queue { name: name.clone(), error })?;
         queues.insert(name.clone(), (opened, queue.clone()));

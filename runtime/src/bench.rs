@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
 use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
-use crate::dead::DeadLetters;
+use crate::dead::{DeadBounds, DeadLetters};
 use crate::dispatcher::{Shared, Subscription};
 use crate::event::Event;
 use crate::handler::{Handler, Version};
@@ -178,6 +178,7 @@ impl Bench {
         };
         let (memory, disk) = (path(memory)?, path(disk)?);
         let opening = Opening {
+            dead: DeadBounds::default(),
             name: "bench".to_owned(),
             kind: "weir.bench".to_owned(),
             max_size_bytes: QUEUE_BYTES,

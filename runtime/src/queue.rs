@@ -8,6 +8,8 @@ pub mod conformance;
 pub mod disk;
 mod ledger;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod timer;
 pub mod url;
 
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::dead::DeadLetters;
+use crate::dead::{DeadBounds, DeadLetters};
 use crate::event::Event;
 
 /// A boxed future, so that [`Queue`] can be a trait object.
@@ -115,7 +117,7 @@ pub trait Queue: Send + Sync + 'static {
         Box::pin(async { Err(QueueError::Unsupported("unsubscribe")) })
     }
 
-    /// Where this queue's dead letters are kept, if its broker does that; none: in the store.
+    /// Where the broker keeps this queue's dead letters; none: the store has them (delivery.md §7).
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {
         None
     }
@@ -315,6 +317,8 @@ pub struct Opening {
     pub max_size_bytes: u64,
     /// This process among others on a broker: `[server] name`.
     pub process: String,
+    /// How much is kept of its dead letters, where the adapter keeps them.
+    pub dead: DeadBounds,
 }
 
 /// Opens the queue of a URL. An embedded queue that was left by a crash is checked first; a broker may still be away.
@@ -322,9 +326,11 @@ pub struct Opening {
 /// # Errors
 /// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
 pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, QueueError> {
-    let Opening { name, max_size_bytes, .. } = opening;
+    let Opening { name, max_size_bytes, .. } = opening.clone();
     match url {
         url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

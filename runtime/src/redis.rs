@@ -175,6 +175,12 @@ impl Redis {
         RedisProblem::Away("a key had another type, and has it no longer".to_owned())
     }
 
+    /// Drops the connection, as when it was lost.
+    #[cfg(test)]
+    pub(crate) fn forget_connection(&self) {
+        self.link().connection = None;
+    }
+
     fn link(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }

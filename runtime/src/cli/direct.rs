@@ -8,6 +8,7 @@ use super::output::CliError;
 use crate::clock;
 use crate::config;
 use crate::config::{Config, QueueConfig};
+use crate::dead::DeadBounds;
 use crate::event::Event;
 use crate::queue::url::QueueUrl;
 use crate::queue::{self, Opening, Publish, Queue, QueueError};
@@ -37,6 +38,7 @@ impl Direct {
         }
         let runtime = runtime()?;
         let opening = Opening {
+            dead: DeadBounds::default(),
             name: name.to_owned(),
             kind: config::KIND.to_owned(),
             max_size_bytes: max_size,

@@ -148,11 +148,13 @@ impl Place {
     }
 }
 
-/// What a queue without a name is called in the `source` of events: its folder's name, as far as it can be a queue's.
+/// What a queue without a name is called in the `source` of events: its folder's or stream's name, as far as it can be a queue's.
 fn name_of(url: &QueueUrl) -> String {
     let folder = match url {
         QueueUrl::Disk(folder) => folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default(),
         QueueUrl::Memory => String::new(),
+        #[cfg(feature = "redis")]
+        QueueUrl::Redis(stream) => stream.stream.to_lowercase(),
     };
     let name: String = folder.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
     if name.starts_with(|c: char| c.is_ascii_lowercase()) { name } else { url.adapter().to_owned() }

@@ -32,6 +32,8 @@ mod groups;
 mod lasting;
 mod limits;
 mod load;
+mod outages;
+mod processes;
 mod pulling;
 mod rig;
 mod waiting;
@@ -56,6 +58,21 @@ pub trait Place: Send + Sync {
     /// Whatever opening fails with; the scenario then fails.
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn Queue>, QueueError>>;
 
+    /// How long a delivery stays with a process that has gone silent, where that is a time; none: until the process is gone, or not known.
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether there is a broker that can be restarted alone: then [`Place::restart_broker`] does that.
+    fn has_broker(&self) -> bool {
+        false
+    }
+
+    /// Ends the broker as its administrator would, and starts it again with what it kept. Queues stay open meanwhile.
+    fn restart_broker(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Lets go of a queue as a killed process would, without closing it. Dropping it is enough for most adapters.
     fn kill(&self, queue: Arc<dyn Queue>) -> BoxFuture<'_, ()> {
         drop(queue);
@@ -78,7 +95,7 @@ impl<F: Fn(u64) -> Box<dyn Place> + Send + Sync> Adapter for F {
 /// What went wrong, for people: what was done, what came, what was expected.
 pub type Failure = String;
 
-/// A promise of [`Features`] that a scenario is about.
+/// A promise of [`Features`], or an ability of [`Place`], that a scenario is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     AtLeastOnce,
@@ -90,10 +107,13 @@ enum Need {
     StablePosition,
     Depth,
     Bounded,
+    Shared,
+    Lease,
+    Broker,
 }
 
 impl Need {
-    fn promised(self, features: Features) -> bool {
+    fn promised(self, features: Features, place: &dyn Place) -> bool {
         match self {
             Self::AtLeastOnce => features.at_least_once,
             Self::Durable => features.durable,
@@ -104,6 +124,9 @@ impl Need {
             Self::StablePosition => features.stable_position,
             Self::Depth => features.depth,
             Self::Bounded => features.bounded,
+            Self::Shared => features.shared,
+            Self::Lease => place.lease().is_some(),
+            Self::Broker => place.has_broker(),
         }
     }
 
@@ -118,6 +141,9 @@ impl Need {
             Self::StablePosition => "stable_position",
             Self::Depth => "depth",
             Self::Bounded => "bounded",
+            Self::Shared => "shared",
+            Self::Lease => "lease",
+            Self::Broker => "restart_broker",
         }
     }
 }
@@ -192,6 +218,8 @@ pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
         limits::SCENARIOS,
         load::SCENARIOS,
         lasting::SCENARIOS,
+        processes::SCENARIOS,
+        outages::SCENARIOS,
     ]
     .into_iter()
     .flatten()
@@ -215,7 +243,8 @@ pub async fn run(adapter: &dyn Adapter, name: &str) -> Verdict {
 }
 
 async fn run_scenario(adapter: &dyn Adapter, scenario: &Scenario) -> Verdict {
-    let features = match adapter.place(ROOMY_BYTES).open().await {
+    let place = adapter.place(ROOMY_BYTES);
+    let features = match place.open().await {
         Ok(queue) => {
             let features = queue.features();
             queue.close().await;
@@ -223,7 +252,7 @@ async fn run_scenario(adapter: &dyn Adapter, scenario: &Scenario) -> Verdict {
         }
         Err(error) => return Verdict::Failed(format!("opening the queue failed: {error}")),
     };
-    if let Some(need) = scenario.needs.iter().find(|need| !need.promised(features)) {
+    if let Some(need) = scenario.needs.iter().find(|need| !need.promised(features, &*place)) {
         return Verdict::Skipped(need.name());
     }
     match tokio::time::timeout(SCENARIO_TIME_MAX, (scenario.run)(adapter)).await {
@@ -268,6 +297,10 @@ macro_rules! conformance_tests {
             many_publishers_and_pullers many_cancelled_pulls
             kill_keeps_what_was_not_settled close_gives_back acked_never_come_back retries_outlive_the_process
             delayed_outlive_the_process subscriptions_outlive_the_process order_outlives_the_process
+            killed_tries_are_counted
+            processes_share_a_subscription a_killed_process_is_replaced leases_are_kept_while_held order_is_taken_over
+            order_is_given_up_at_close
+            answered_publishes_outlive_a_kill broker_restart_loses_nothing
         );
         #[test]
         fn every_scenario_has_a_test() {

@@ -3,6 +3,11 @@
 //! ```text
 //! memory:          in this process, bounded; for tests and embedding
 //! disk:./data      embedded and durable; the default; survives kill -9
+//! redis://[user:password@]host:6379/0?stream=k     a Redis stream; `rediss://` with TLS, `redis+unix:///path?db=0` a socket
+//!         lease=30s     how long an event is ours without being renewed, 1s to 1h
+//!         maxlen=N      keep about so many entries, read or not; else what some group still needs
+//!         group=NAME    take over the position of an existing consumer group; for one handler
+//!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -11,9 +16,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 17] = [
-    "redis",
-    "rediss",
+const LATER: [&str; 15] = [
     "nats",
     "tls",
     "nsq",
@@ -38,6 +41,9 @@ pub enum QueueUrl {
     Memory,
     /// `disk:FOLDER`; absolute when `base` was.
     Disk(PathBuf),
+    /// `redis://…?stream=`.
+    #[cfg(feature = "redis")]
+    Redis(Box<super::redis::url::StreamUrl>),
 }
 
 impl QueueUrl {
@@ -47,7 +53,7 @@ impl QueueUrl {
     /// Says what was found and what is known; never repeats a password.
     pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(format!("`{text}` is no queue URL (known: `memory:`, `disk:FOLDER`)"));
+            return Err(format!("`{text}` is no queue URL (known: `memory:`, `disk:FOLDER`, `redis://…?stream=KEY`)"));
         };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         match scheme {
@@ -63,10 +69,16 @@ impl QueueUrl {
             }
             "disk" if path.contains('\0') => Err("a folder's name holds no NUL character".to_owned()),
             "disk" => Ok(Self::Disk(base.join(path.strip_prefix("./").unwrap_or(path)))),
-            later if LATER.contains(&later) => {
-                Err(format!("`{later}:` queues are not in this version yet (known: `memory:`, `disk:FOLDER`)"))
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" | "redis+unix" => Ok(Self::Redis(Box::new(super::redis::url::StreamUrl::parse(text, base)?))),
+            #[cfg(not(feature = "redis"))]
+            "redis" | "rediss" | "redis+unix" => {
+                Err("this build has no Redis (build it with the cargo feature `redis`)".to_owned())
             }
-            other => Err(format!("scheme `{other}` is not known (known: `memory:`, `disk:FOLDER`)")),
+            later if LATER.contains(&later) => Err(format!(
+                "`{later}:` queues are not in this version yet (known: `memory:`, `disk:FOLDER`, `redis://…?stream=KEY`)"
+            )),
+            other => Err(format!("scheme `{other}` is not known (known: `memory:`, `disk:FOLDER`, `redis://…?stream=KEY`)")),
         }
     }
 
@@ -76,6 +88,8 @@ impl QueueUrl {
         match self {
             Self::Memory => "memory",
             Self::Disk(_) => "disk",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "redis",
         }
     }
 }
@@ -86,6 +100,8 @@ impl fmt::Display for QueueUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Disk(folder) => write!(f, "disk:{}", folder.display()),
+            #[cfg(feature = "redis")]
+            Self::Redis(stream) => stream.fmt(f),
         }
     }
 }

@@ -106,15 +106,14 @@ async fn start_decides_where_to_begin(adapter: &dyn Adapter) -> Result<(), Failu
     publish(&*queue, 6..7).await?;
     let came = drain(&*queue, "new", 1).await?;
     ensure!(came == ids(6..7), "a subscription with `start = \"new\"` began with {came:?}, expected what came after it");
-    let came = pull_exactly(&*queue, "all", 4).await?;
-    let came_ids = ids_of(&came);
-    for id in ["event-1", "event-4", "event-5", "event-6"] {
-        ensure!(
-            came_ids.iter().any(|came| came == id),
-            "a subscription with `start = \"all\"` got {came_ids:?}, expected {id} as well"
-        );
+    // Queues that keep a history may begin with what has ended before.
+    let mut missing = vec!["event-1", "event-4", "event-5", "event-6"];
+    while !missing.is_empty() {
+        let came = pull(&*queue, "all", missing.len()).await;
+        let came = came.map_err(|why| format!("{why} (a subscription with `start = \"all\"` has not got {missing:?})"))?;
+        missing.retain(|id| came.iter().all(|delivery| delivery.event.id != *id));
+        ack(&*queue, "all", came).await?;
     }
-    ack(&*queue, "all", came).await?;
     ack(&*queue, "one", held).await?;
     let came = drain(&*queue, "one", 3).await?;
     ensure!(came == ids(4..7), "the older subscription got {came:?}, expected what it had not seen");
@@ -142,7 +141,7 @@ async fn unsubscribe_frees(adapter: &dyn Adapter) -> Result<(), Failure> {
     let came = drain(&*queue, "one", 3).await?;
     ensure!(came == ids(7..10), "the other subscription got {came:?}, expected what it had not seen");
     let depth = within("depth", queue.depth()).await?;
-    ensure!(depth.events == Some(0) && depth.bytes == Some(0), "all was acked and {depth:?} is left");
+    ensure!(depth.events == Some(0) && depth.bytes.is_none_or(|bytes| bytes == 0), "all was acked and {depth:?} is left");
     subscribe(&*queue, "orphan", Start::All).await?;
     nothing_comes(&*queue, "orphan", "it was removed with what waited in it").await?;
     queue.close().await;

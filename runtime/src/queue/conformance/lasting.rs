@@ -52,6 +52,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         needs: &[Need::Durable, Need::Ordered],
         run: |adapter| Box::pin(order_outlives_the_process(adapter)),
     },
+    Scenario {
+        name: "killed_tries_are_counted",
+        checks: "an event that kills the process comes again with one more try behind it each time, and what waited beside it without",
+        needs: &[Need::Durable, Need::AtLeastOnce, Need::CountsTries],
+        run: |adapter| Box::pin(killed_tries_are_counted(adapter)),
+    },
 ];
 
 struct Lasting {
@@ -209,8 +215,29 @@ async fn order_outlives_the_process(adapter: &dyn Adapter) -> Result<(), Failure
         publish(&*queue, round * 5..round * 5 + 5).await?;
         queue = if round % 2 == 0 { place.after_kill(queue).await? } else { place.after_close(queue).await? };
     }
+    queue.keep_order(SUBSCRIPTION).map_err(|error| format!("`keep_order` failed: {error}"))?;
     let came = ids_of(&pull_exactly(&*queue, SUBSCRIPTION, 20).await?);
     ensure!(came == ids(0..20), "events came as {came:?} after restarts, expected the order in which they were published");
+    queue.close().await;
+    Ok(())
+}
+
+async fn killed_tries_are_counted(adapter: &dyn Adapter) -> Result<(), Failure> {
+    let (place, mut queue) = Lasting::new(adapter).await?;
+    publish(&*queue, 0..2).await?;
+    for killed in 0..3 {
+        let came = pull_exactly(&*queue, SUBSCRIPTION, 2).await?;
+        let (poison, other): (Vec<_>, Vec<_>) = came.into_iter().partition(|delivery| delivery.event.id == "event-0");
+        let failed: Vec<_> = poison.iter().map(|delivery| delivery.tries.failed).collect();
+        ensure!(failed == [killed], "after {killed} kills the event came with {failed:?} failed tries, expected {killed}");
+        let others: Vec<_> = other.iter().map(|delivery| delivery.tries.failed).collect();
+        ensure!(others == [0], "what was given back before a kill came with {others:?} failed tries, expected none");
+        settle(&*queue, SUBSCRIPTION, other, Settle::Return).await?;
+        for delivery in &poison {
+            queue.note(SUBSCRIPTION, delivery.position, Tries { failed: killed + 1, ..delivery.tries });
+        }
+        queue = place.after_kill(queue).await?;
+    }
     queue.close().await;
     Ok(())
 }

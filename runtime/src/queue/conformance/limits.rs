@@ -31,7 +31,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "large_event",
-        checks: "an event of nearly a megabyte comes out as it went in",
+        checks: "an event of a mebibyte comes out as it went in",
         needs: &[],
         run: |adapter| Box::pin(large_event(adapter)),
     },
@@ -132,10 +132,10 @@ async fn batch_is_all_or_none(adapter: &dyn Adapter) -> Result<(), Failure> {
 
 async fn large_event(adapter: &dyn Adapter) -> Result<(), Failure> {
     let queue = open(adapter).await?;
-    let sent = sized(0, 900 * 1024);
+    let sent = sized(0, 1024 * 1024);
     within("publish", queue.publish(vec![at_once(Arc::clone(&sent)), at_once(event(1))])).await?;
     let came = pull_exactly(&*queue, SUBSCRIPTION, 2).await?;
-    ensure!(came.iter().any(|delivery| delivery.event == sent), "an event of 900 KiB changed on its way");
+    ensure!(came.iter().any(|delivery| delivery.event == sent), "an event of 1 MiB changed on its way");
     ack(&*queue, SUBSCRIPTION, came).await?;
     nothing_comes(&*queue, SUBSCRIPTION, "all events were acked").await?;
     queue.close().await;

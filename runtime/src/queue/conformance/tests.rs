@@ -238,7 +238,7 @@ async fn a_report_names_what_was_skipped() {
     let failed: Vec<_> = report.failed().map(|(name, _)| name).collect();
     assert_eq!(failed, ["retry_keeps_tries"], "{report}");
     let skipped: Vec<_> = report.skipped().collect();
-    assert_eq!(skipped.len(), 7, "{report}");
+    assert_eq!(skipped.len(), 15, "{report}");
     assert!(skipped.contains(&("acked_never_come_back", "durable")), "{report}");
     let text = report.to_string();
     assert!(text.contains("skipped  acked_never_come_back: `durable` is not promised"), "{text}");

@@ -29,5 +29,13 @@ mod conformance {
         "delayed_outlive_the_process",
         "subscriptions_outlive_the_process",
         "order_outlives_the_process",
+        "killed_tries_are_counted",
+        "processes_share_a_subscription",
+        "a_killed_process_is_replaced",
+        "leases_are_kept_while_held",
+        "order_is_taken_over",
+        "order_is_given_up_at_close",
+        "answered_publishes_outlive_a_kill",
+        "broker_restart_loses_nothing",
     ]);
 }

@@ -1,0 +1,114 @@
+//! Leases over time, without a server.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::event::Event;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+fn delivery(position: u128, failed: u32) -> Delivery {
+    let tries = Tries { failed, ..Tries::default() };
+    Delivery { event: Arc::new(Event::default()), position: Position(position), tries, first_seen: Timestamp(0) }
+}
+
+fn hold(positions: std::ops::Range<u128>, at: Instant) -> Hold {
+    let mut hold = Hold::default();
+    for position in positions {
+        hold.take_in(delivery(position, 0), false, at);
+    }
+    hold
+}
+
+fn ack(position: u128) -> Settlement {
+    Settlement { position: Position(position), settle: Settle::Ack }
+}
+
+#[test]
+fn nothing_is_read_while_something_is_at_hand() {
+    let now = Instant::now();
+    let mut hold = hold(0..3, now);
+    hold.want(10);
+    assert_eq!(hold.wanted(), 0);
+    assert_eq!(hold.hand_out(2).len(), 2);
+    assert_eq!(hold.hand_out(2).len(), 1);
+    assert_eq!(hold.wanted(), 10);
+    hold.want_no_more(10);
+    assert_eq!(hold.wanted(), 0);
+}
+
+#[test]
+fn what_nobody_wants_is_given_back() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    let after = Duration::from_secs(2);
+    assert!(hold.unwanted(now, after).is_empty());
+    let unwanted = hold.unwanted(now + after, after);
+    assert_eq!(unwanted.len(), 2);
+    assert_eq!(hold.take_back(&unwanted).len(), 2);
+    assert!(hold.hand_out(9).is_empty());
+}
+
+#[test]
+fn a_young_lease_is_acked_without_a_look() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    hold.take_in(delivery(2, 3), true, now);
+    let young = LEASE * 2 / 3;
+    let plan = hold.begin_settle(&[ack(0), ack(0), ack(2), ack(9)], now + young / 2, young);
+    assert_eq!((plan.acks.as_slice(), plan.kept.as_slice()), (&[Position(0), Position(2)][..], &[Position(2)][..]));
+    assert_eq!((plan.checked.len(), plan.late.len()), (0, 0));
+    hold.settled(plan.positions());
+    let plan = hold.begin_settle(&[ack(0), ack(1)], now + young, young);
+    assert_eq!(plan.checked, [Checked { position: Position(1), settle: Settle::Ack, tries: None }]);
+}
+
+#[test]
+fn what_could_not_be_renewed_lapses_and_its_settlement_is_late() {
+    let now = Instant::now();
+    let mut hold = hold(0..3, now);
+    hold.hand_out(2);
+    let two_thirds = LEASE * 2 / 3;
+    assert!(!hold.lapse_old(now + two_thirds - Duration::from_millis(1), two_thirds));
+    hold.renewed(&[Position(0)], &[], now + LEASE / 3);
+    assert!(hold.lapse_old(now + two_thirds, two_thirds));
+    // The third was never handed out: nobody runs it.
+    assert_eq!(hold.take_lapsed(), [Position(1)]);
+    assert!(hold.hand_out(1).is_empty());
+    let plan = hold.begin_settle(&[ack(1)], now + two_thirds, two_thirds);
+    assert_eq!(plan.late, [Position(1)]);
+    assert!(hold.take_stopped(now + two_thirds, LEASE).is_empty());
+    let mut stopped: Vec<_> = hold.take_stopped(now + LEASE, LEASE).iter().map(|checked| checked.position).collect();
+    stopped.sort_unstable();
+    assert_eq!(stopped, [Position(1), Position(2)]);
+}
+
+#[test]
+fn what_is_being_settled_does_not_lapse() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    hold.hand_out(2);
+    let plan = hold.begin_settle(&[ack(0)], now, LEASE);
+    hold.renewed(&[Position(0), Position(1)], &[Position(0), Position(1)], now);
+    assert_eq!(hold.take_lapsed(), [Position(1)]);
+    hold.unsettled(&plan);
+    assert!(hold.lapse_old(now + LEASE, LEASE));
+    assert_eq!(hold.take_lapsed(), [Position(0)]);
+}
+
+#[test]
+fn only_notes_that_say_more_than_a_lapse_are_written() {
+    let now = Instant::now();
+    let mut hold = hold(0..1, now);
+    let tries = |failed, outside| Tries { failed, outside, ..Tries::default() };
+    assert!(!hold.note(Position(0), tries(1, 0)));
+    assert!(!hold.note(Position(7), tries(5, 0)));
+    assert!(hold.note(Position(0), tries(2, 0)));
+    assert!(hold.note(Position(0), tries(2, 1)));
+    assert_eq!(hold.take_notes(), [(Position(0), tries(2, 1))]);
+    assert!(hold.take_notes().is_empty());
+    // Given back, it has what it came with.
+    let plan = hold.begin_settle(&[Settlement { position: Position(0), settle: Settle::Return }], now, LEASE);
+    assert_eq!(plan.checked[0].tries, Some(Tries::default()));
+}

@@ -1,0 +1,97 @@
+//! The heartbeat of a queue: renews what is held, tells what lapsed, keeps the lead of ordered groups, writes notes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Shared;
+use super::answer::{id, pack, positions};
+use super::scripts::{self, Asker};
+use super::subscription::Subscription;
+use crate::clock;
+use crate::queue::QueueError;
+
+/// Leases of one call of the script, which holds up the server while it runs: about a millisecond.
+const RENEW_MAX: usize = 500;
+
+/// Looks a lease. A lease is renewed at a quarter of its time or soon after, so at the latest at a third.
+const TICKS: u32 = 12;
+
+/// Beats until the task is dropped.
+pub(super) async fn beat(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(shared.lease / TICKS) => {}
+            () = shared.noted.notified() => {}
+        }
+        for subscription in shared.subscriptions() {
+            // What fails is tried again with the next beat; whoever asks for something else says that the server is away.
+            let _ = tend(&shared, &subscription).await;
+            let lapsed = subscription.hold().lapse_old(Instant::now(), shared.young());
+            if lapsed {
+                subscription.lapsing.notify_waiters();
+            }
+        }
+    }
+}
+
+async fn tend(shared: &Shared, subscription: &Subscription) -> Result<(), QueueError> {
+    write_notes(shared, subscription).await?;
+    keep_lead(shared, subscription).await?;
+    let age = shared.lease / 4;
+    let old = subscription.hold().to_renew(Instant::now(), age);
+    let asker = Asker { fenced: false, ..subscription.asker(shared) };
+    for some in old.chunks(RENEW_MAX) {
+        let asked = Instant::now();
+        let mut call = asker.call(&scripts::RENEW);
+        for position in some {
+            call.arg(id(*position));
+        }
+        let gone: Vec<Vec<u8>> = shared.explained(shared.redis.script(&call).await).await?;
+        let gone = positions(&gone);
+        subscription.hold().renewed(some, &gone, asked);
+        if !gone.is_empty() {
+            subscription.lapsing.notify_waiters();
+        }
+    }
+    let stopped = subscription.hold().take_stopped(Instant::now(), shared.lease);
+    if !stopped.is_empty() {
+        subscription.check(shared, &stopped).await?;
+    }
+    Ok(())
+}
+
+async fn write_notes(shared: &Shared, subscription: &Subscription) -> Result<(), QueueError> {
+    let notes = subscription.hold().take_notes();
+    let asker = Asker { fenced: false, ..subscription.asker(shared) };
+    for some in notes.chunks(RENEW_MAX) {
+        let mut call = asker.call(&scripts::NOTE);
+        for (position, tries) in some {
+            call.arg(id(*position)).arg(tries.failed).arg(pack(*tries));
+        }
+        let () = shared.explained(shared.redis.script(&call).await).await?;
+    }
+    Ok(())
+}
+
+/// Stays the one reader of an ordered group, or finds out that it is not.
+async fn keep_lead(shared: &Shared, subscription: &Subscription) -> Result<(), QueueError> {
+    let Some(since) = subscription.hold().leads_since else { return Ok(()) };
+    let age = since.elapsed();
+    if age >= shared.young() {
+        shared.lost_lead(subscription);
+        return Ok(());
+    }
+    if age < shared.lease / 4 {
+        return Ok(());
+    }
+    let asked = Instant::now();
+    let mut call = subscription.asker(shared).call(&scripts::LEAD);
+    call.arg(clock::millis(shared.lease));
+    let answer: String = shared.explained(shared.redis.script(&call).await).await?;
+    match answer.as_str() {
+        "kept" => subscription.hold().leads_since = Some(asked),
+        // Even when nobody else had it meanwhile: another may have been the reader and have left.
+        _ => shared.lost_lead(subscription),
+    }
+    Ok(())
+}

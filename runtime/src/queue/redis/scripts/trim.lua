@@ -1,0 +1,6 @@
+-- Takes away what every group has acknowledged and passed, in whole nodes. Key: stream.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
+local oldest = bound(KEYS[1], redis.call('XINFO', 'GROUPS', KEYS[1]))
+return oldest and redis.call('XTRIM', KEYS[1], 'MINID', '~', oldest) or 0

@@ -1,0 +1,123 @@
+//! Leases: what lapses, what comes late, what was lost on its way, and who reads an ordered group.
+
+use super::super::lock;
+use super::*;
+use crate::queue::Tries;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_frozen_process_held_goes_to_another_and_its_settlement_is_late() {
+    let (frozen, key) = subscribed().await;
+    let other = open(&format!("{}?stream={key}&lease=2s", shared().url(0))).await.unwrap();
+    publish(&frozen, 0..2).await;
+    let held = pull(&frozen, 2).await;
+    lock(&frozen.tasks).abort_all();
+    let came = pull(&other, 2).await;
+    assert!(came.iter().all(|delivery| delivery.tries.failed == 1), "a lapsed lease counts as a try: {came:?}");
+    let mut late = settle(&frozen, held, Settle::Ack).await;
+    late.sort_unstable();
+    let positions: Vec<_> = came.iter().map(|delivery| delivery.position).collect();
+    assert_eq!(late, positions);
+    ack(&other, came).await;
+    nothing_comes(&other).await;
+    other.close().await;
+    frozen.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_cannot_be_renewed_are_told_and_cost_no_attempt() {
+    let server = RedisServer::start(Keeps::Nothing, &[]);
+    let queue = subscribed_at(&format!("{}?stream=k&lease=2s", server.url(0))).await;
+    publish(&queue, 0..1).await;
+    let held = pull(&queue, 1).await;
+    server.freeze();
+    let lapsed = tokio::time::timeout(SOON, queue.lapsed(SUBSCRIPTION)).await.unwrap();
+    assert_eq!(lapsed, [held[0].position]);
+    server.thaw();
+    let mut again = Vec::new();
+    eventually("it comes again", async || {
+        again = queue.pull(SUBSCRIPTION, NonZeroUsize::MIN).await.unwrap_or_default();
+        !again.is_empty()
+    })
+    .await;
+    assert_eq!((again[0].position, again[0].tries), (lapsed[0], Tries::default()));
+    ack(&queue, again).await;
+    queue.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_whose_answer_got_lost_come_without_a_try() {
+    let (queue, key) = subscribed().await;
+    publish(&queue, 0..3).await;
+    let held = pull(&queue, 1).await;
+    // As the server does when the connection ends before its answer has left.
+    let consumer = &queue.shared.consumer;
+    let _ = shared().ask(&["XREADGROUP", "GROUP", SUBSCRIPTION, consumer, "COUNT", "1", "STREAMS", &key, ">"]);
+    queue.shared.redis.forget_connection();
+    let mut came = Vec::new();
+    eventually("the two others come", async || {
+        came.extend(queue.pull(SUBSCRIPTION, NonZeroUsize::MIN.saturating_add(1)).await.unwrap_or_default());
+        came.len() == 2
+    })
+    .await;
+    came.sort_by_key(|delivery| delivery.position);
+    assert_eq!(ids(&came), ["event-1", "event-2"]);
+    assert!(came.iter().all(|delivery| delivery.tries == Tries::default()), "{came:?}");
+    ack(&queue, came.into_iter().chain(held).collect()).await;
+    nothing_comes(&queue).await;
+    queue.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_stand_when_the_process_is_killed() {
+    let (queue, key) = subscribed().await;
+    publish(&queue, 0..1).await;
+    let held = pull(&queue, 1).await;
+    let tries = Tries { failed: 4, outside: 2, outside_since: Some(crate::clock::Timestamp(77)) };
+    queue.note(SUBSCRIPTION, held[0].position, tries);
+    let hash = format!("{{{key}}}.tries.{SUBSCRIPTION}");
+    eventually("the note is written", async || shared().ask(&["HLEN", &hash]) == ":1\r\n").await;
+    drop(queue);
+    let queue = open(&format!("{}?stream={key}&lease=2s", shared().url(0))).await.unwrap();
+    let again = pull(&queue, 1).await;
+    assert_eq!(again[0].tries, tries);
+    ack(&queue, again).await;
+    queue.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_for_a_pull_that_went_away_is_given_to_others() {
+    let (one, key) = subscribed().await;
+    let other = open(&format!("{}?stream={key}&lease=30s", shared().url(0))).await.unwrap();
+    nothing_comes(&one).await;
+    // The read of the pull that was dropped still blocks, and takes it.
+    publish(&one, 0..1).await;
+    eventually("it is taken", async || one.depth().await.unwrap().subscriptions[0].in_flight == Some(1)).await;
+    let came = pull(&other, 1).await;
+    assert_eq!(came[0].tries, Tries::default());
+    ack(&other, came).await;
+    one.close().await;
+    other.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_the_lead_holds_nothing() {
+    let key = fresh();
+    let url = format!("{}?stream={key}&lease=2s", shared().url(0));
+    let queue = open(&url).await.unwrap();
+    queue.keep_order(SUBSCRIPTION).unwrap();
+    queue.subscribe(SUBSCRIPTION, Start::New).await.unwrap();
+    publish(&queue, 0..3).await;
+    let held = pull(&queue, 2).await;
+    let reader = format!("{{{key}}}.reader.{SUBSCRIPTION}");
+    let _ = shared().ask(&["SET", &reader, "another", "PX", "3000"]);
+    let mut lapsed = tokio::time::timeout(SOON, queue.lapsed(SUBSCRIPTION)).await.unwrap();
+    lapsed.sort_unstable();
+    assert_eq!(lapsed, [held[0].position, held[1].position]);
+    nothing_comes(&queue).await;
+    // The other one is gone without having read: everything comes again, in order, and none of it counts.
+    let came = pull(&queue, 3).await;
+    assert_eq!(ids(&came), ["event-0", "event-1", "event-2"]);
+    assert!(came.iter().all(|delivery| delivery.tries == Tries::default()), "{came:?}");
+    ack(&queue, came).await;
+    queue.close().await;
+}

@@ -1,0 +1,115 @@
+//! What a queue needs from time to time: its subscriptions after a new connection, delayed publishes that are due, trimming, and what
+//! nobody asks for given back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::answer::score;
+use super::scripts::{self, Asker};
+use super::{Shared, lock};
+use crate::clock::{self, Timestamp};
+use crate::queue::QueueError;
+
+/// How often is looked for delayed publishes of other processes, and whether the server is there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Delayed publishes of one call of the script, which holds up the server while it runs.
+const MOVE_MAX: usize = 100;
+
+/// How often what every group has passed is taken away, if something was acknowledged, and groups are tidied.
+const TRIM: Duration = Duration::from_secs(10);
+
+/// How long a consumer that holds nothing was not seen before it is taken away. One that comes back is made again by the server.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// How long what was read may wait for a pull, before it is given back: whoever pulls now and then comes again sooner.
+const UNWANTED: Duration = Duration::from_secs(2);
+
+/// Works until the task is dropped.
+pub(super) async fn work(shared: Arc<Shared>) {
+    let mut trimmed = Instant::now();
+    let mut next = LOOK;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(next) => {}
+            () = shared.delayed.notified() => {}
+        }
+        // What fails is tried again at the next look, and `health` says that the server is away.
+        let done = round(&shared, &mut trimmed).await;
+        *lock(&shared.trouble) = done.as_ref().err().map(ToString::to_string);
+        next = done.unwrap_or(LOOK);
+    }
+}
+
+/// When to look again.
+async fn round(shared: &Shared, trimmed: &mut Instant) -> Result<Duration, QueueError> {
+    give_back(shared).await?;
+    shared.ensure().await?;
+    let next = move_due(shared).await?;
+    if trimmed.elapsed() >= TRIM {
+        *trimmed = Instant::now();
+        tidy(shared).await?;
+    }
+    Ok(next)
+}
+
+/// Trims the stream, and tidies the groups that are read here.
+pub(super) async fn tidy(shared: &Shared) -> Result<(), QueueError> {
+    if shared.maxlen.is_none() && shared.to_trim.swap(false, Ordering::Relaxed) {
+        let answer = shared.redis.script::<u64>(scripts::TRIM.prepare_invoke().key(&shared.keys.stream)).await;
+        shared.explained(answer).await?;
+    }
+    for subscription in shared.subscriptions().into_iter().filter(|subscription| subscription.reading.load(Ordering::Relaxed)) {
+        let after = lock(&subscription.swept).clone();
+        let asker = Asker { fenced: false, ..subscription.asker(shared) };
+        let mut call = asker.call(&scripts::SWEEP);
+        call.arg(clock::millis(IDLE)).arg(clock::millis(shared.lease)).arg(clock::now().0).arg(after);
+        let swept = shared.explained(shared.redis.script(&call).await).await?;
+        *lock(&subscription.swept) = swept;
+    }
+    Ok(())
+}
+
+/// Adds what is due to the stream; when to look again.
+async fn move_due(shared: &Shared) -> Result<Duration, QueueError> {
+    let now = clock::now();
+    let mut call = scripts::MOVE.prepare_invoke();
+    call.key(&shared.keys.delayed).key(&shared.keys.stream);
+    call.arg(now.0).arg(MOVE_MAX).arg(shared.maxlen.map(|maxlen| maxlen.to_string()).unwrap_or_default());
+    let due: String = shared.explained(shared.redis.script(&call).await).await?;
+    Ok(wait_until(&due, now))
+}
+
+/// The wait for what is due first, by the score that the server answers; at most until the next look.
+fn wait_until(due: &str, now: Timestamp) -> Duration {
+    score(due).map_or(LOOK, |due| due.since(now).min(LOOK))
+}
+
+/// Gives back what was read for pulls that went away: others may have room.
+async fn give_back(shared: &Shared) -> Result<(), QueueError> {
+    for subscription in shared.subscriptions() {
+        let back = {
+            let mut hold = subscription.hold();
+            let unwanted = hold.unwanted(Instant::now(), UNWANTED);
+            hold.take_back(&unwanted)
+        };
+        if !back.is_empty() {
+            subscription.settle(shared, &back).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_look_is_when_something_is_due() {
+        let now = Timestamp(1_000);
+        for (due, millis) in [("", 1_000), ("500", 0), ("1250", 250), ("99999", 1_000), ("-1", 0), ("1.7e+12", 1_000)] {
+            assert_eq!(wait_until(due, now), Duration::from_millis(millis), "{due}");
+        }
+    }
+}
