@@ -101,6 +101,7 @@ pub struct App {
     subscriptions: Vec<Arc<Subscription>>,
     loader: Arc<Loader>,
     store: Arc<Store>,
+    letters: Arc<DeadPlaces>,
     listener: TcpListener,
     address: SocketAddr,
     draining: Arc<AtomicBool>,
@@ -135,9 +136,10 @@ impl App {
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
         let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));
+        let letters = Arc::new(DeadPlaces::of_queues(Arc::clone(&store) as _, own));
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
-            letters: Arc::new(DeadPlaces::of_queues(Arc::clone(&store) as _, own)),
+            letters: Arc::clone(&letters) as _,
             queues: queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect(),
             guests: guests.clone(),
             hops: config.ceilings.hops,
@@ -149,7 +151,7 @@ impl App {
         let address = listener.local_addr().map_err(failed)?;
         data.announce(&format!("http://{address}"))?;
         let draining = Arc::new(AtomicBool::new(false));
-        Ok(Self { config, queues, handlers, subscriptions, loader, store, listener, address, draining, data })
+        Ok(Self { config, queues, handlers, subscriptions, loader, store, letters, listener, address, draining, data })
     }
 
     /// The line that says that events are taken: printed once, stable, parsed by scripts.
@@ -161,7 +163,7 @@ impl App {
     /// Serves until `stop` answers, then drains. Answers how many deliveries had to be given back while they ran.
     pub async fn run(self, stop: impl Future<Output = Stop>) -> u64 {
         let group = &self.config.server.group;
-        let operator = Operator::new(&self.queues, group, &self.handlers, &self.store);
+        let operator = Operator::new(&self.queues, group, &self.handlers, (&self.store, &self.letters));
         let backend = status::Status::new(&self.queues, group, &self.subscriptions, &operator, &self.draining);
         warn_of_orphans(&*backend).await;
         let state = admin::State::new(&self.config.server, &self.queues, backend);

@@ -21,7 +21,7 @@ const PAUSES_EVERY: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub(super) struct Operator {
-    pub(super) letters: DeadPlaces,
+    pub(super) letters: Arc<DeadPlaces>,
     queues: Queues,
     group: String,
     handlers: Vec<Arc<Handler>>,
@@ -32,10 +32,15 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    pub(super) fn new(queues: &Queues, group: &str, handlers: &[Arc<Handler>], store: &Arc<Store>) -> Arc<Self> {
-        let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));
+    pub(super) fn new(
+        queues: &Queues,
+        group: &str,
+        handlers: &[Arc<Handler>],
+        kept: (&Arc<Store>, &Arc<DeadPlaces>),
+    ) -> Arc<Self> {
+        let (store, letters) = kept;
         Arc::new(Self {
-            letters: DeadPlaces::of_queues(Arc::clone(store) as _, own),
+            letters: Arc::clone(letters),
             queues: queues.clone(),
             group: group.to_owned(),
             handlers: handlers.to_vec(),
@@ -53,7 +58,7 @@ impl Operator {
         let Some((queue, _)) = self.queues.get(&letter.queue) else {
             return Err(ReplayError::Queue { id: letter.id.clone(), name: letter.queue.clone() });
         };
-        replay(&self.letters, &**queue, &letter, handler).await
+        replay(&*self.letters, &**queue, &letter, handler).await
     }
 
     pub(super) async fn remove(&self, id: &str) -> Result<bool, StoreError> {
