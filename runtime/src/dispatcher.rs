@@ -5,6 +5,7 @@
 
 mod admit;
 mod breaker;
+mod ended;
 mod gate;
 mod keep;
 mod lanes;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::breaker::Breaker;
-pub use self::work::ParkedFull;
+pub use self::ended::ParkedFull;
 use self::work::Work;
 use crate::clock::Timestamp;
 use crate::dead::DeadLetters;
