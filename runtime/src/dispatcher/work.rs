@@ -2,7 +2,9 @@
 //!
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
-use std::collections::{HashMap, HashSet};
+mod leases;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -235,48 +237,10 @@ impl Work {
         }
     }
 
-    fn count_lapsed(&self, state: &mut State, item: &Item) {
-        {
-            let mut counts = self.stats.count();
-            counts.in_flight = counts.in_flight.saturating_sub(1);
-            counts.count_returned(Cause::Lease);
-        }
-        state.lanes.leave(item.lane.as_ref());
-        self.count_parked(state);
-        state.probe_again();
-        self.room.notify_waiters();
-    }
-
     /// What was taken ended or was parked without a run.
     pub(super) fn not_run(&self) {
         self.state().probe_again();
         self.room.notify_waiters();
-    }
-
-    /// Whether the run's lease is gone: what stops runners may have been meant for the run before.
-    pub(super) fn is_lapsed(&self, position: Position) -> bool {
-        self.state().cancels.get(&position).is_some_and(|(_, lapsed)| *lapsed)
-    }
-
-    /// Leases are gone: what runs is stopped, what waits is let go. What has ended is settled, and the queue says that it is late. Says
-    /// how many runners to start.
-    pub(super) fn lose(&self, positions: &[Position]) -> usize {
-        let mut state = self.state();
-        for position in positions {
-            if let Some((cancel, lapsed)) = state.cancels.get_mut(position) {
-                *lapsed = true;
-                cancel.notify_one();
-            }
-        }
-        let lost = positions.iter().copied().collect::<HashSet<_>>();
-        let gone = state.lanes.lose(&lost);
-        self.count_parked(&mut state);
-        let mut counts = self.stats.count();
-        counts.in_flight = counts.in_flight.saturating_sub(gone as u64);
-        (0..gone).for_each(|_| counts.count_returned(Cause::Lease));
-        drop(counts);
-        self.room.notify_waiters();
-        state.wanted_runners()
     }
 
     /// Lanes of dead letters that are durable and settled go on; says how many runners to start.
