@@ -9,13 +9,13 @@ use crate::stats::Cause;
 
 impl Work {
     /// Whether the run's lease is gone: what stops runners may have been meant for the run before.
-    pub(super) fn is_lapsed(&self, position: Position) -> bool {
+    pub(in super::super) fn is_lapsed(&self, position: Position) -> bool {
         self.state().cancels.get(&position).is_some_and(|(_, lapsed)| *lapsed)
     }
 
     /// Leases are gone: what runs is stopped, what waits is let go. What has ended is settled, and the queue says that it is late. Says
     /// how many runners to start.
-    pub(super) fn lose(&self, positions: &[Position]) -> usize {
+    pub(in super::super) fn lose(&self, positions: &[Position]) -> usize {
         let mut state = self.state();
         for position in positions {
             if let Some((cancel, lapsed)) = state.cancels.get_mut(position) {
