@@ -98,7 +98,7 @@ impl Work {
         let mut state = self.state();
         (state.allowed, state.probing) = (allowed, probing);
         self.room.notify_waiters();
-        state.wanted_runners()
+        state.runner_for_each()
     }
 
     /// Waits until something can be pulled, and says how many.
@@ -173,11 +173,7 @@ impl Work {
         if state.taken != taken {
             return 0;
         }
-        let not_begun = state.runners.saturating_sub(state.running);
-        let may_run = state.lanes.waiting().min(state.allowed.saturating_sub(state.running));
-        let start = may_run.saturating_sub(not_begun);
-        state.runners += start;
-        start
+        state.runner_for_each()
     }
 
     /// A runner hands in what it did and takes the next; none: the runner is to end.
@@ -253,7 +249,7 @@ impl Work {
         if state.draining {
             self.drain(&mut state, Cause::Shutdown);
         }
-        state.wanted_runners()
+        state.runner_for_each()
     }
 
     /// Lets run what is due; says when the next one is, and how many runners to start.
@@ -261,7 +257,7 @@ impl Work {
         let mut state = self.state();
         state.lanes.release_due(now);
         self.count_parked(&mut state);
-        (state.lanes.next_due(), state.wanted_runners())
+        (state.lanes.next_due(), state.runner_for_each())
     }
 
     /// Waits until something may wait for its time that did not before.
@@ -353,10 +349,18 @@ impl Work {
 }
 
 impl State {
-    /// Runners to start so that each takes a run of events; those that stand still are found by [`Work::unstall`].
+    /// Runners to start so that each takes a run of what was pulled; the puller sees when they stand still ([`Work::unstall`]).
     fn wanted_runners(&mut self) -> usize {
         let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
         let start = may_run.div_ceil(RUN_EVENTS).saturating_sub(self.runners);
+        self.runners += start;
+        start
+    }
+
+    /// Runners to start so that each that may run has one: the runners there are may stand still for long.
+    fn runner_for_each(&mut self) -> usize {
+        let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
+        let start = may_run.saturating_sub(self.runners.saturating_sub(self.running));
         self.runners += start;
         start
     }

@@ -31,7 +31,7 @@ impl Work {
         (0..gone).for_each(|_| counts.count_returned(Cause::Lease));
         drop(counts);
         self.room.notify_waiters();
-        state.wanted_runners()
+        state.runner_for_each()
     }
 
     pub(super) fn count_lapsed(&self, state: &mut State, item: &Item) {
