@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::lanes::{Item, Lane};
 use crate::clock::Timestamp;
 use crate::dead::DeadLetter;
-use crate::queue::{Delivery, Position};
+use crate::queue::{Delivery, Position, Tries};
 use crate::stats::Cause;
 use crate::store::Sighting;
 use crate::verdict::Verdict;
@@ -38,8 +38,8 @@ pub(super) enum End {
     Filtered,
     Expired,
     Duplicate,
-    /// Not run, or without a say: given back as it was.
-    GivenBack(Cause),
+    /// Not run, or without a say: given back as it was, or with the tries that it had here.
+    GivenBack(Cause, Option<Tries>),
 }
 
 /// What a runner did with what it took.

@@ -291,11 +291,10 @@ impl Work {
         self.count_parked(state);
         let ends = held.into_iter().map(|(item, due)| {
             let tries = item.delivery.tries;
-            // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
-            let end = match (due, &item.lane) {
-                (Some(_), Some(_)) => End::Judged(Verdict::Retry { due: Timestamp(0), tries }, None),
-                (Some(due), None) => End::Judged(Verdict::Retry { due, tries }, None),
-                (None, _) => End::GivenBack(cause),
+            let end = match due {
+                // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
+                Some(due) if item.lane.is_none() => End::Judged(Verdict::Retry { due, tries }, None),
+                _ => End::GivenBack(cause, item.tried.then_some(tries)),
             };
             Ended::new(&item, end)
         });
