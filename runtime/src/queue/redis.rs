@@ -10,6 +10,7 @@
 //! The connection is not made anew here but in [`crate::redis`]; events that are published while the server is away are refused.
 
 mod answer;
+pub mod bare;
 mod depth;
 mod entry;
 mod hold;
