@@ -8,14 +8,21 @@
 //! | `GET /metrics` | `token` | Prometheus text |
 //! | `GET /api/handlers` | `token` | each handler |
 //! | `GET /api/queues` | `token` | each queue and its subscriptions |
-//! | `GET /api/dead` | `token` | dead letters, newest first; `?handler= reason= older-than= limit=` |
+//! | `GET /api/dead` | `token` | dead letters, newest first; `?handler= queue= reason= older-than= limit= before=` |
 //! | `GET /api/dead/{id}` | `token` | one dead letter |
+//! | `POST /api/dead/{id}/replay` | `token` | publishes its event again, `?handler=` for another handler, and removes it |
+//! | `DELETE /api/dead/{id}` | `token` | removes it |
+//! | `POST /api/handlers/{name}/pause` | `token` | nothing is pulled for it, in every process that shares the store |
+//! | `POST /api/handlers/{name}/resume` | `token` | ends that |
+//! | `POST /api/handlers/{name}/forget` | `token` | removes what waits for a handler that is not configured any more |
 //!
 //! Everything else is 404 or 405, in JSON like every answer but the metrics, and asks for the token first. Nothing here decides
 //! anything about events: [`Backend`] is what the server knows, `status` how it is written, `guard` who may ask.
 
 pub mod answer;
 pub mod backend;
+mod control;
+mod dead;
 pub mod guard;
 pub mod metrics;
 pub mod routes;

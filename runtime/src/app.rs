@@ -1,6 +1,7 @@
 //! Wiring: a configuration becomes a running server, and a running server stops in order. The only module that knows all parts.
 
 pub mod data;
+mod operator;
 mod status;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,10 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use self::data::{DataError, DataFolder};
+use self::operator::Operator;
 use crate::admin::{self, Backend};
 use crate::config::{Config, QueueConfig};
-use crate::dispatcher::Subscription;
+use crate::dispatcher::{Shared, Subscription};
 use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::mail::Relays;
 use crate::queue::{self, Opening, Queue, QueueError};
@@ -118,6 +120,9 @@ impl App {
         let data = DataFolder::own(&config.server.data)?;
         let name = data.name(config.server.name.as_deref())?;
         tracing::info!(%name, group = %config.server.group, data = %config.server.data.display(), "starting");
+        for warning in config.warnings() {
+            tracing::warn!(%warning, "configuration");
+        }
         let store = Store::open_with(&Settings::of(&config, &name))?;
         let sandbox = Sandbox::new(&config.ceilings, config.server.instances, Some(&config.server.data));
         let instances = sandbox.instances() as usize;
@@ -128,7 +133,14 @@ impl App {
         let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
-        let subscriptions = subscribe(&config, &queues, &handlers, &store, guests).await?;
+        let shared = Arc::new(Shared {
+            store: Arc::clone(&store),
+            letters: Arc::clone(&store) as _,
+            queues: queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect(),
+            guests: guests.clone(),
+            hops: config.ceilings.hops,
+        });
+        let subscriptions = subscribe(&config, &queues, &handlers, &shared).await?;
         let listen = config.server.listen;
         let failed = |error| StartError::Listen { address: listen, error };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -146,8 +158,9 @@ impl App {
 
     /// Serves until `stop` answers, then drains. Answers how many deliveries had to be given back while they ran.
     pub async fn run(self, stop: impl Future<Output = Stop>) -> u64 {
-        let backend =
-            status::Status::new(&self.queues, &self.config.server.group, &self.subscriptions, &self.store, &self.draining);
+        let group = &self.config.server.group;
+        let operator = Operator::new(&self.queues, group, &self.handlers, &self.store);
+        let backend = status::Status::new(&self.queues, group, &self.subscriptions, &operator, &self.draining);
         warn_of_orphans(&*backend).await;
         let state = admin::State::new(&self.config.server, &self.queues, backend);
         let ingress = Arc::clone(&state.ingress);
@@ -155,6 +168,11 @@ impl App {
         let mut serving = tokio::spawn(admin::serve(self.listener, state, http.clone()));
         let loader = Arc::clone(&self.loader);
         let watcher = tokio::spawn(watch::watch(self.handlers, self.loader, watching.clone()));
+        // Before anything is pulled: what was paused stays so over a restart.
+        if let Err(error) = operator.read_pauses().await {
+            tracing::warn!(%error, "who is paused can't be read: handlers that are run until it can");
+        }
+        tokio::spawn(operator.follow_pauses(watching.clone()));
         let grace = self.config.server.grace;
         let reading = self.subscriptions.into_iter().map(|subscription| {
             let pulling = pulling.clone();
@@ -201,7 +219,7 @@ async fn warn_of_orphans(backend: &dyn Backend) {
     for queue in backend.queues().await {
         for orphan in queue.subscriptions.iter().filter(|subscription| subscription.orphan) {
             let (queue, handler, depth) = (&queue.name, &orphan.handler, orphan.depth);
-            tracing::warn!(%queue, %handler, depth, "orphaned subscription: no handler reads it, and its events are kept");
+            tracing::warn!(%queue, %handler, depth, "orphaned subscription: its events are kept until `weir handlers forget`");
         }
     }
 }
@@ -244,8 +262,7 @@ async fn subscribe(
     config: &Config,
     queues: &Queues,
     handlers: &[Arc<Handler>],
-    store: &Arc<Store>,
-    guests: &Handle,
+    shared: &Arc<Shared>,
 ) -> Result<Vec<Arc<Subscription>>, StartError> {
     let mut subscriptions = Vec::new();
     for handler in handlers {
@@ -253,10 +270,19 @@ async fn subscribe(
         for queue_name in &handler.config.queues {
             // Configuration has checked that it is there.
             let Some((queue, settings)) = queues.get(queue_name) else { continue };
-            let made = queue.subscribe(&name, settings.start).await;
-            made.map_err(|error| StartError::Queue { name: queue_name.clone(), error })?;
+            let failed = |error| StartError::Queue { name: queue_name.clone(), error };
+            if handler.config.order_by.is_some() {
+                queue.keep_order(&name).map_err(failed)?;
+            }
+            match queue.subscribe(&name, settings.start).await {
+                // It is made on the first connection; until then `/readyz` says so (delivery.md §10, §12).
+                Err(QueueError::Unavailable(error)) if queue.features().shared => {
+                    tracing::warn!(queue = %queue_name, %error, "broker is away: trying again");
+                }
+                made => made.map_err(failed)?,
+            }
             let of = (queue_name.as_str(), Arc::clone(queue));
-            subscriptions.push(Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(store), guests.clone()));
+            subscriptions.push(Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(shared)));
         }
     }
     Ok(subscriptions)

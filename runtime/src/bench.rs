@@ -3,6 +3,7 @@
 //!
 //! Rounds of all rows are interleaved, so that a noisy moment does not make one of them look slow; the median counts.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
 use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
-use crate::dead::DeadBounds;
-use crate::dispatcher::Subscription;
+use crate::dead::{DeadBounds, DeadLetters};
+use crate::dispatcher::{Shared, Subscription};
 use crate::event::Event;
 use crate::handler::{Handler, Version};
 use crate::outcome::Outcome;
@@ -170,14 +171,16 @@ impl Bench {
         let store = Store::open(&folder.join("data"))?;
         let memory: Arc<dyn Queue> = MemoryQueue::new("bench", QUEUE_BYTES);
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
+        let letters: Arc<dyn DeadLetters> = Arc::clone(&store) as _;
+        let hops = Ceilings::default().hops;
+        let shared = Arc::new(Shared { store, letters, queues: BTreeMap::new(), guests: runtime.handle().clone(), hops });
         let path = |queue: Arc<dyn Queue>| -> anyhow::Result<Arc<OnQueue>> {
             let version =
                 Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
             let handler = Handler::new("bench", handler_config(), version);
             runtime.block_on(queue.subscribe("weir-bench", Start::All))?;
             let of = ("bench", Arc::clone(&queue));
-            let guests = runtime.handle().clone();
-            let subscription = Subscription::new("weir-bench".to_owned(), of, handler, Arc::clone(&store), guests);
+            let subscription = Subscription::new("weir-bench".to_owned(), of, handler, Arc::clone(&shared));
             runtime.spawn(Arc::clone(&subscription).serve(CancellationToken::new(), Duration::ZERO));
             Ok(Arc::new(OnQueue { queue, subscription }))
         };
@@ -229,7 +232,8 @@ impl Bench {
     fn sandbox(&self, events: u64) -> anyhow::Result<()> {
         self.runtime.block_on(async {
             for _ in 0..events {
-                let job = Job { event: &self.event, queue: "bench", attempt: 1, attempts_left: 7, first_seen: now() };
+                let job =
+                    Job { event: &self.event, queue: "bench", order_key: None, attempt: 1, attempts_left: 7, first_seen: now() };
                 let report = sandbox::run(&self.program, &self.setup, job).await;
                 anyhow::ensure!(report.outcome == Outcome::Done, "the handler ended {:?}", report.outcome);
             }
@@ -287,6 +291,11 @@ fn handler_config() -> HandlerConfig {
         queues: vec!["bench".to_owned()],
         concurrency: CONCURRENCY,
         filter: None,
+        paused: false,
+        parked: 1_000,
+        order_by: None,
+        expires: None,
+        duplicates: None,
         limits: Limits::default(),
         limit_sources: crate::config::LimitSources::default(),
         retry: RetryPolicy::default(),

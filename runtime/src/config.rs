@@ -22,6 +22,7 @@ mod section;
 mod server;
 mod tree;
 mod values;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -132,6 +133,16 @@ pub struct HandlerConfig {
     pub concurrency: u32,
     /// Which events it takes; none: all of them. Shared, because configurations are cloned and it is compiled.
     pub filter: Option<Arc<Filter>>,
+    /// Nothing is pulled for it.
+    pub paused: bool,
+    /// Most events held for their lane or their time; never 0.
+    pub parked: u32,
+    /// The attribute by whose value its events run one at a time, in order.
+    pub order_by: Option<String>,
+    /// Events older than this end as expired.
+    pub expires: Option<Duration>,
+    /// Window in which a second event with the same source and id ends as duplicate.
+    pub duplicates: Option<Duration>,
     /// Its limits, each at most its ceiling.
     pub limits: Limits,
     /// Where each of them came from, for `weir check`.
@@ -193,6 +204,8 @@ pub struct RetryPolicy {
     pub after_max: Duration,
     /// How long failures from outside are tried again.
     pub outage: Duration,
+    /// Outside failures in a row that pause the subscription; 0: never.
+    pub pause_after: u32,
 }
 
 /// `[handler.*.grants]`: nothing is granted that is not here.
@@ -282,6 +295,8 @@ pub struct Ceilings {
     pub total_memory: u64,
     /// Events of one handler at once.
     pub concurrency: u32,
+    /// Events of one subscription held for their lane or their time.
+    pub parked: u32,
     /// Table elements of one instance.
     pub tables: u64,
     /// Resources of one instance.
@@ -311,6 +326,7 @@ impl Default for Ceilings {
             deadline: Duration::from_secs(300),
             total_memory: 2 << 30,
             concurrency: 256,
+            parked: 10_000,
             tables: 1_000_000,
             handles: 100_000,
             output: 4 << 20,
@@ -352,6 +368,7 @@ impl Default for RetryPolicy {
             backoff_to: Duration::from_secs(300),
             after_max: Duration::from_secs(24 * 3600),
             outage: Duration::from_secs(24 * 3600),
+            pause_after: 20,
         }
     }
 }

@@ -5,6 +5,7 @@ mod place;
 mod places;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod replay;
 
 use std::sync::Arc;
 

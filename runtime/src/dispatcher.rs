@@ -1,21 +1,35 @@
 //! From delivery to settlement: pulls what there is room for, runs it, decides, settles in batches.
 //!
-//! One [`Subscription`] is one handler's reading of one queue. Its pulling and settling run on the server's runtime; its handlers run on
-//! the guests' runtime, where a busy guest can't delay a heartbeat. The adapter below reports, `verdict.rs` decides, this module does.
+//! One [`Subscription`] is one handler's reading of one queue. Its pulling, keeping and settling run on the server's runtime; its handlers
+//! run on the guests' runtime, where a busy guest can't delay a heartbeat. The adapter below reports, `verdict.rs` decides, this module does.
 
+mod admit;
+mod breaker;
+mod gate;
+mod keep;
+mod lanes;
+mod letter;
+mod outbox;
 mod pull;
 mod run;
 mod settle;
 mod work;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::breaker::Breaker;
+pub use self::work::ParkedFull;
 use self::work::Work;
+use crate::clock::Timestamp;
+use crate::dead::DeadLetters;
 use crate::handler::Handler;
 use crate::queue::Queue;
 use crate::stats::{Cause, SubscriptionStats};
@@ -24,6 +38,20 @@ use crate::store::Store;
 /// Deliveries that ended and are not settled yet, per subscription: they hold no permit, so that a slow disk does not idle the
 /// handlers, and this bounds them.
 const UNSETTLED_MAX: usize = 1_024;
+
+/// What all subscriptions of a server share.
+pub struct Shared {
+    /// Duplicates.
+    pub store: Arc<Store>,
+    /// Where dead letters are put.
+    pub letters: Arc<dyn DeadLetters>,
+    /// The queues that handlers may publish to, by name.
+    pub queues: BTreeMap<String, Arc<dyn Queue>>,
+    /// Where handlers run.
+    pub guests: Handle,
+    /// Most handlers that an event may descend through: `[ceilings] hops`.
+    pub hops: u32,
+}
 
 /// One handler's reading of one queue.
 pub struct Subscription {
@@ -37,48 +65,62 @@ pub struct Subscription {
     pub handler: Arc<Handler>,
     /// Its counters.
     pub stats: Arc<SubscriptionStats>,
-    store: Arc<Store>,
+    shared: Arc<Shared>,
     work: Work,
-    guests: Handle,
+    slots: usize,
+    breaker: watch::Sender<Breaker>,
     runners: TaskTracker,
     /// Ends runs whose time is over at shutdown.
     abort: CancellationToken,
+    /// Whether an error of the filter was said.
+    filter_said: AtomicBool,
 }
 
 impl Subscription {
-    /// A reading that runs at most `slots` events at once on the runtime `guests`.
+    /// A reading of a queue, named, by a handler.
     #[must_use]
-    pub fn new(
-        name: String,
-        queue: (&str, Arc<dyn Queue>),
-        handler: Arc<Handler>,
-        store: Arc<Store>,
-        guests: Handle,
-    ) -> Arc<Self> {
+    pub fn new(name: String, queue: (&str, Arc<dyn Queue>), handler: Arc<Handler>, shared: Arc<Shared>) -> Arc<Self> {
         let (queue_name, queue) = queue;
+        let config = &handler.config;
         // A handler that reads several queues shares its concurrency among them; configuration sees to it that each gets one.
-        let slots = (handler.config.concurrency as usize / handler.config.queues.len().max(1)).max(1);
+        let slots = (config.concurrency as usize / config.queues.len().max(1)).max(1);
+        let stats = SubscriptionStats::new(queue_name, &handler.name);
         Arc::new(Self {
             name,
             queue_name: Arc::from(queue_name),
+            work: Work::new(slots, config.parked as usize, queue.features().shared, Arc::clone(&stats)),
+            breaker: watch::Sender::new(Breaker::new(config.retry.pause_after)),
             queue,
-            stats: SubscriptionStats::new(queue_name, &handler.name),
+            stats,
             handler,
-            store,
-            work: Work::new(slots),
-            guests,
+            shared,
+            slots,
             runners: TaskTracker::new(),
             abort: CancellationToken::new(),
+            filter_said: AtomicBool::new(false),
         })
+    }
+
+    /// When its circuit breaker lets the next event through, or did; none: it lets everything through.
+    #[must_use]
+    pub fn paused_until(&self) -> Option<Timestamp> {
+        self.breaker.borrow().until()
+    }
+
+    /// That nothing is pulled because too much is parked.
+    #[must_use]
+    pub fn parked_full(&self) -> Option<ParkedFull> {
+        self.work.parked_full()
     }
 
     /// Pulls, runs and settles until `stop`; then lets what runs finish within `grace`, settles, and gives back the rest.
     ///
     /// Answers how many deliveries had to be given back while they ran.
     pub async fn serve(self: Arc<Self>, stop: CancellationToken, grace: Duration) -> u64 {
+        let ended = CancellationToken::new();
         let pulling = async {
             self.pull_until(&stop).await;
-            self.work.give_back_waiting();
+            self.work.stop();
             let drained = tokio::time::timeout(grace, self.work.idle()).await.is_ok();
             if !drained {
                 self.abort.cancel();
@@ -86,8 +128,9 @@ impl Subscription {
             self.runners.close();
             self.runners.wait().await;
             self.work.close();
+            ended.cancel();
         };
-        tokio::join!(pulling, self.settle_until_closed());
+        tokio::join!(pulling, self.settle_until_closed(), self.keep_until(&ended));
         let mut counts = self.stats.count();
         let given_back = counts.in_flight;
         for _ in 0..given_back {
@@ -95,5 +138,16 @@ impl Subscription {
         }
         counts.in_flight = 0;
         given_back
+    }
+
+    /// Whether retries wait here rather than in the queue: it can't hold them, or they would be passed by what follows in their lane.
+    fn holds_retries(&self) -> bool {
+        self.handler.config.order_by.is_some() || !self.queue.features().delay
+    }
+
+    fn start_runners(self: &Arc<Self>, count: usize) {
+        for _ in 0..count {
+            self.runners.spawn_on(Arc::clone(self).run_what_waits(), &self.shared.guests);
+        }
     }
 }

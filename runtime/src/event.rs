@@ -16,6 +16,9 @@ pub const ATTRIBUTE_BYTES_MAX: usize = 8 * 1024;
 /// Most extension attributes of one event. Each becomes a header on most brokers.
 pub const EXTENSIONS_MAX: usize = 64;
 
+/// Most `weir*` attributes of one event, beside the others: Weir has a handful of them, and takes none from outside.
+const OWN_EXTENSIONS_MAX: usize = 16;
+
 /// One CloudEvents 1.0 event. `specversion` is always "1.0".
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
@@ -126,13 +129,21 @@ impl Event {
         }
         match self.extensions.binary_search_by(|(key, _)| key.as_str().cmp(name)) {
             Ok(at) => self.extensions[at].1 = value,
-            Err(_) if self.extensions.len() >= EXTENSIONS_MAX => {
+            Err(_) if self.is_full(name) => {
                 let expected = "at most 64 extension attributes";
                 return Err(EventError::Attribute { name: name.to_owned(), found: "one too many".to_owned(), expected });
             }
             Err(at) => self.extensions.insert(at, (name.to_owned(), value)),
         }
         Ok(())
+    }
+
+    /// Whether there is no room for one more extension of this name. Weir's own have room beside the others: whatever an event was
+    /// accepted with, it can be addressed and counted.
+    fn is_full(&self, name: &str) -> bool {
+        let own = |name: &str| name.starts_with("weir");
+        let bound = if own(name) { OWN_EXTENSIONS_MAX } else { EXTENSIONS_MAX };
+        self.extensions.len() >= bound && self.extensions.iter().filter(|(key, _)| own(key) == own(name)).count() >= bound
     }
 
     /// Checks that the required attributes are there.

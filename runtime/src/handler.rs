@@ -29,6 +29,26 @@ pub enum State {
     },
 }
 
+/// Who paused a handler that could run (delivery.md §11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PausedBy {
+    /// A person, by `weir handlers pause`: kept in the store.
+    Operator,
+    /// `paused = true` in weir.toml.
+    Config,
+}
+
+impl PausedBy {
+    /// As `paused_by` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Config => "config",
+        }
+    }
+}
+
 /// How attempts to load a new version ended, counted since the start.
 #[derive(Debug, Default)]
 pub struct Reloads {
@@ -48,6 +68,8 @@ pub struct Handler {
     pub reloads: Reloads,
     current: ArcSwap<Version>,
     state: Sender<State>,
+    /// Beside its state: a pause by hand outlives a failure, and the other way round.
+    paused: Sender<Option<PausedBy>>,
     // Read by status requests, written by reloads; held for a copy.
     history: Mutex<History>,
 }
@@ -63,9 +85,11 @@ impl Handler {
     /// A handler that runs `version`.
     #[must_use]
     pub fn new(name: &str, config: HandlerConfig, version: Version) -> Arc<Self> {
+        let paused = Sender::new(config.paused.then_some(PausedBy::Config));
         Arc::new(Self {
             name: Arc::from(name),
             config,
+            paused,
             reloads: Reloads::default(),
             current: ArcSwap::from_pointee(version),
             state: Sender::new(State::Running),
@@ -153,6 +177,24 @@ impl Handler {
         if self.state.send_if_modified(held) {
             tracing::info!(handler = %self.name, "handler goes on");
         }
+    }
+
+    /// Pauses it, or ends that; what weir.toml says stands above.
+    pub fn pause(&self, by: Option<PausedBy>) {
+        let by = if self.config.paused { Some(PausedBy::Config) } else { by };
+        let changes = |now: &mut Option<PausedBy>| std::mem::replace(now, by) != by;
+        if self.paused.send_if_modified(changes) {
+            match by {
+                Some(by) => tracing::info!(handler = %self.name, by = by.name(), "handler paused"),
+                None => tracing::info!(handler = %self.name, "handler resumed"),
+            }
+        }
+    }
+
+    /// Who has paused it now, and changes of that: while somebody has, nothing is pulled.
+    #[must_use]
+    pub fn paused(&self) -> Receiver<Option<PausedBy>> {
+        self.paused.subscribe()
     }
 
     /// The state now, and its changes.

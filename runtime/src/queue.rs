@@ -89,7 +89,7 @@ pub trait Queue: Send + Sync + 'static {
         Box::pin(std::future::pending())
     }
 
-    /// Whether the broker can be reached now; cheap, it asks nobody. Queues without a broker are always reached.
+    /// Whether the broker can be reached now; cheap, it asks nobody. For an embedded queue, whether its file can be used.
     fn health(&self) -> Health {
         Health { connected_once: true, error: None }
     }

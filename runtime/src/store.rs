@@ -4,17 +4,17 @@
 //! A write is answered once it is durable. Nothing here decides what is a dead letter, a duplicate's end, or whether a mail may be
 //! sent again.
 
+mod duplicates;
 mod embedded;
 #[cfg(feature = "redis")]
 mod redis;
+mod settings;
 mod url;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-use sha2::{Digest, Sha256};
 
 pub use crate::dead::{
     DEAD_BYTES_MAX, DEAD_KEEP, DEAD_LETTER_BYTES_MAX, DEAD_LIST_MAX, DeadBounds, DeadCount, DeadCounts, DeadCursor, DeadFilter,
@@ -22,17 +22,15 @@ pub use crate::dead::{
 };
 
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, Rate};
+use crate::config::Rate;
 use crate::dead::{DeadLetter, DeadLetters};
 use crate::queue::BoxFuture;
+pub use duplicates::{Claimed, DUPLICATES_MAX, EventKey, Sighting};
 use embedded::Embedded;
 #[cfg(feature = "redis")]
 use redis::RedisStore;
+pub use settings::Settings;
 pub use url::StoreUrl;
-
-/// Most events that are remembered as ended, of one handler (its `duplicates`); then the oldest are forgotten first. Ten minutes of
-/// 1,600 events a second; some 100 bytes each in the store's file.
-pub const DUPLICATES_MAX: u64 = 1_000_000;
 
 /// SHA-256 that names a mail (delivery.md §9).
 pub type MailIdentity = [u8; 32];
@@ -50,48 +48,6 @@ enum Backend {
     Redis(RedisStore),
 }
 
-/// Where a store is and what it keeps.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// Where it is: `[server] store`.
-    pub url: StoreUrl,
-    /// The installation that it is of, where several share one server: `[server] group`.
-    pub group: String,
-    /// This process among those that share it: `[server] name`.
-    pub process: String,
-    /// The folder of the embedded store: `[server] data`.
-    pub data: PathBuf,
-    /// The bounds on dead letters of each queue; a queue that is not here has the default ones.
-    pub dead: BTreeMap<String, DeadBounds>,
-}
-
-/// An event as `duplicates` knows it: a hash of source and id, 128 bits, so that no two of them meet by chance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EventKey(pub [u8; 16]);
-
-/// A delivery of an event, for [`Store::claim`] and what follows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sighting {
-    /// The event.
-    pub key: EventKey,
-    /// The broker's position of the delivery; none where a redelivery has no stable one: then this process stands for it.
-    pub position: Option<u128>,
-}
-
-/// What [`Store::claim`] says of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claimed {
-    /// Nobody else has the event: it may run. It is this delivery's for the length of the lease; claiming it again renews that.
-    Mine,
-    /// Another delivery of the event has it, until then at most: to be asked again.
-    Taken {
-        /// When that claim ends if it is not renewed.
-        until: Timestamp,
-    },
-    /// Another delivery of the event has ended within the window: this one is a duplicate.
-    Seen,
-}
-
 /// Why the store could not do as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -104,49 +60,6 @@ pub enum StoreError {
     /// It holds what this version can't read.
     #[error("{0}")]
     Damaged(String),
-}
-
-/// Handlers of whom more events end within their window than are remembered: each is told once, because it will be so from then on.
-#[derive(Debug, Default)]
-struct Crowded(BTreeSet<String>);
-
-impl Crowded {
-    fn say(&mut self, handler: &str) {
-        if self.0.insert(handler.to_owned()) {
-            let bound = DUPLICATES_MAX;
-            tracing::warn!(%handler, bound, "more events end within `duplicates` than are remembered: the oldest are forgotten early");
-        }
-    }
-}
-
-impl EventKey {
-    /// The key of the event with this source and id.
-    #[must_use]
-    pub fn of(source: &str, id: &str) -> Self {
-        let mut hash = Sha256::new();
-        hash.update((source.len() as u64).to_le_bytes());
-        hash.update(source);
-        hash.update(id);
-        let mut key = [0; 16];
-        key.iter_mut().zip(hash.finalize()).for_each(|(byte, hashed)| *byte = hashed);
-        Self(key)
-    }
-}
-
-impl Settings {
-    /// The store that a configuration names, for the process of this name.
-    #[must_use]
-    pub fn of(config: &Config, process: &str) -> Self {
-        let dead = config.queues.iter().map(|(name, queue)| (name.clone(), queue.dead_bounds)).collect();
-        let server = &config.server;
-        Self {
-            url: server.store.clone(),
-            group: server.group.clone(),
-            process: process.to_owned(),
-            data: server.data.clone(),
-            dead,
-        }
-    }
 }
 
 impl Store {
@@ -296,6 +209,8 @@ impl Store {
         rate: Rate,
         bound: Duration,
     ) -> Result<Option<Result<Duration, Duration>>, StoreError> {
+        #[cfg(not(feature = "redis"))]
+        let _ = (handler, rate, bound);
         match &self.backend {
             Backend::Embedded(_) => Ok(None),
             #[cfg(feature = "redis")]

@@ -9,9 +9,10 @@ use tokio::runtime::Handle;
 
 use crate::clock::{self, Timestamp};
 use crate::config::{Ceilings, Config, HandlerConfig, Server};
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::handler::{LoadProblem, Loader};
 use crate::mail::{CapturedMail, Relays};
+use crate::outbox::{Destination, Published};
 use crate::outcome::Outcome;
 use crate::queue::Tries;
 use crate::sandbox::{self, Job, Report, Sandbox};
@@ -54,8 +55,23 @@ pub struct Tried {
     pub version: String,
     /// The mails that it handed over, or would have.
     pub mails: Vec<CapturedMail>,
+    /// The events that leave because it is done, in the order of its calls; nothing leaves otherwise. Whoever tries sends them, or not.
+    pub published: Vec<Leaving>,
     /// What would be done with the event after its first try.
     pub verdict: Verdict,
+}
+
+/// An event that a handler published, on its way to a queue.
+#[derive(Debug, Clone)]
+pub struct Leaving {
+    /// The queue's name.
+    pub queue: String,
+    /// Whether it is for the handler itself alone.
+    pub own: bool,
+    /// The event.
+    pub event: Arc<Event>,
+    /// Not before; none: at once.
+    pub due: Option<Timestamp>,
 }
 
 /// Where a trial takes place.
@@ -91,18 +107,40 @@ impl Place {
         let version = self.loader.load(&trial.handler, &trial.config, source).await?;
         let tries = Tries::default();
         let job = Job {
+            order_key: None,
             event: &trial.event,
             queue: &trial.queue,
             attempt: tries.failed + 1,
             attempts_left: attempts_left(tries, &trial.config.retry),
             first_seen: trial.first_seen,
         };
-        let report = sandbox::run(&version.program, &version.setup, job).await;
+        let mut report = sandbox::run(&version.program, &version.setup, job).await;
         // A mail is finished whatever became of the guest; the bound on that is the mailer's own.
         let _ = tokio::time::timeout(MAIL_END, self.loader.relays.idle()).await;
         let verdict = verdict(&report.outcome, tries, &trial.config.retry, clock::now(), fastrand::f64());
         let version = version.program.digest.to_string();
-        Ok(Tried { report, version, mails: self.loader.relays.captured(), verdict })
+        let published = std::mem::take(&mut report.published);
+        let published = if report.outcome == Outcome::Done { published } else { Vec::new() };
+        let published = published.into_iter().map(|one| leaving(one, &trial.queue)).collect();
+        Ok(Tried { report, version, mails: self.loader.relays.captured(), published, verdict })
+    }
+}
+
+fn leaving(published: Published, own_queue: &str) -> Leaving {
+    let Published { to, event, due } = published;
+    match to {
+        Destination::Queue(queue) => Leaving { queue, own: false, event, due },
+        Destination::Own => Leaving { queue: own_queue.to_owned(), own: true, event, due },
+    }
+}
+
+impl Serialize for Leaving {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut json = serializer.serialize_struct("Leaving", 3)?;
+        json.serialize_field("queue", &self.queue)?;
+        json.serialize_field("due", &self.due.map(|due| due.to_string()))?;
+        json.serialize_field("event", &event::json::AsJson(&self.event))?;
+        json.end()
     }
 }
 
@@ -120,8 +158,6 @@ impl Serialize for Tried {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let report = &self.report;
         let limit = report.outcome.limit().map(|limit| serde_json::json!({ "name": limit.name, "value": limit.value }));
-        // Nothing can be published by a handler yet.
-        let published: [(); 0] = [];
         let mut json = serializer.serialize_struct("Tried", 11)?;
         json.serialize_field("outcome", report.outcome.name())?;
         json.serialize_field("limit", &limit)?;
@@ -131,7 +167,7 @@ impl Serialize for Tried {
         json.serialize_field("seconds", &report.elapsed.as_secs_f64())?;
         json.serialize_field("log", &report.log)?;
         json.serialize_field("mails", &self.mails)?;
-        json.serialize_field("published", &published)?;
+        json.serialize_field("published", &self.published)?;
         json.serialize_field("backtrace", &report.backtrace)?;
         json.serialize_field("version", &self.version)?;
         json.end()

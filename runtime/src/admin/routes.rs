@@ -5,25 +5,26 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{MatchedPath, Path, RawQuery, Request, State as Shared};
+use axum::extract::{MatchedPath, Path, Request, State as Shared};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 
-use super::State;
 use super::answer::{self, Failure};
 use super::guard::Access;
 use super::metrics::{self, Scrape};
-use crate::clock::{self, Timestamp};
-use crate::source::{delay, http};
-use crate::store::{DEAD_LIST_MAX, DeadFilter};
+use super::{State, control, dead};
+use crate::source::http;
 
 /// How long what the server knows may take to be put together: a scrape ends after 10 s by default.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Header of a list that is not whole, because of its `limit` or its bytes: narrow the question.
+/// Header of a list that is not whole, because of its `limit` or its bytes: what `before` is for the next page.
 pub const MORE: &str = "weir-more";
+
+/// Header of a list that lacks what some places hold, which can't be asked now: how many they are.
+pub const MISSING: &str = "weir-missing";
 
 /// A route of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +37,29 @@ pub(super) enum Route {
     Queues,
     DeadList,
     DeadOne,
+    DeadReplay,
+    DeadDrop,
+    Pause,
+    Resume,
+    Forget,
 }
 
 impl Route {
-    pub(super) const ALL: [Self; 8] =
-        [Self::Publish, Self::Health, Self::Ready, Self::Metrics, Self::Handlers, Self::Queues, Self::DeadList, Self::DeadOne];
+    pub(super) const ALL: [Self; 13] = [
+        Self::Publish,
+        Self::Health,
+        Self::Ready,
+        Self::Metrics,
+        Self::Handlers,
+        Self::Queues,
+        Self::DeadList,
+        Self::DeadOne,
+        Self::DeadReplay,
+        Self::DeadDrop,
+        Self::Pause,
+        Self::Resume,
+        Self::Forget,
+    ];
 
     /// Method and path.
     pub(super) fn line(self) -> (&'static str, &'static str) {
@@ -53,6 +72,11 @@ impl Route {
             Self::Queues => ("GET", "/api/queues"),
             Self::DeadList => ("GET", "/api/dead"),
             Self::DeadOne => ("GET", "/api/dead/{id}"),
+            Self::DeadReplay => ("POST", "/api/dead/{id}/replay"),
+            Self::DeadDrop => ("DELETE", "/api/dead/{id}"),
+            Self::Pause => ("POST", "/api/handlers/{name}/pause"),
+            Self::Resume => ("POST", "/api/handlers/{name}/resume"),
+            Self::Forget => ("POST", "/api/handlers/{name}/forget"),
         }
     }
 
@@ -72,8 +96,13 @@ impl Route {
             Self::Metrics => routing::get(scrape),
             Self::Handlers => routing::get(handlers),
             Self::Queues => routing::get(queues),
-            Self::DeadList => routing::get(dead_list),
-            Self::DeadOne => routing::get(dead_one),
+            Self::DeadList => routing::get(dead::list),
+            Self::DeadOne => routing::get(dead::one),
+            Self::DeadReplay => routing::post(dead::replay),
+            Self::DeadDrop => routing::delete(dead::remove),
+            Self::Pause => routing::post(control::pause),
+            Self::Resume => routing::post(control::resume),
+            Self::Forget => routing::post(control::forget),
         }
     }
 }
@@ -99,6 +128,7 @@ pub(super) fn router(state: &Arc<State>) -> Router {
 
 /// What has no route asks for as much as the most protected one.
 async fn guard(Shared(state): Shared<Arc<State>>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    // Routes of one path are for the same people.
     let route = Route::ALL.into_iter().find(|route| path.as_ref().is_some_and(|path| path.as_str() == route.line().1));
     match state.rules.check(request.uri(), request.headers(), route.map_or(Access::Full, Route::access)) {
         Ok(()) => next.run(request).await,
@@ -147,62 +177,23 @@ async fn queues(Shared(state): Shared<Arc<State>>) -> Result<Response, Failure> 
     Ok(answer::json(StatusCode::OK, &ask(state.backend.queues()).await?))
 }
 
-async fn dead_list(Shared(state): Shared<Arc<State>>, RawQuery(query): RawQuery) -> Result<Response, Failure> {
-    let filter = filter_of(query.as_deref(), clock::now()).map_err(|why| Failure::new(StatusCode::BAD_REQUEST, why))?;
-    let (letters, more) = ask(state.backend.dead(filter)).await?.map_err(broken)?;
-    let mut response = answer::json(StatusCode::OK, &letters);
-    if more {
-        response.headers_mut().insert(MORE, header::HeaderValue::from_static("true"));
-    }
-    Ok(response)
+/// A name or an id in the path.
+pub(super) fn named(path: Result<Path<String>, PathRejection>) -> Result<String, Failure> {
+    let wrong = |_| Failure::new(StatusCode::BAD_REQUEST, "name in the path is not UTF-8".to_owned());
+    path.map(|Path(name)| name).map_err(wrong)
 }
 
-async fn dead_one(Shared(state): Shared<Arc<State>>, id: Result<Path<String>, PathRejection>) -> Result<Response, Failure> {
-    let Ok(Path(id)) = id else {
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "id in the path is not UTF-8".to_owned()));
-    };
-    match ask(state.backend.dead_one(&id)).await?.map_err(broken)? {
-        Some(letter) => Ok(answer::json(StatusCode::OK, &letter)),
-        None => {
-            let id: String = id.chars().take(80).collect();
-            Err(Failure::new(StatusCode::NOT_FOUND, format!("dead letter `{id}` is not known (`weir dead list` shows all)")))
-        }
-    }
-}
-
-async fn ask<T>(answer: impl Future<Output = T>) -> Result<T, Failure> {
+/// Waits for an answer of the server's parts, for so long.
+pub(super) async fn ask<T>(answer: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::time::timeout(ASK_TIMEOUT, answer).await.map_err(|_| {
         let text = format!("no answer from a queue or the store within {} s", ASK_TIMEOUT.as_secs());
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(http::RETRY_AFTER)
     })
 }
 
-fn broken(why: String) -> Failure {
+/// What can't be asked now.
+pub(super) fn broken(why: String) -> Failure {
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, why).retry_after(http::RETRY_AFTER)
-}
-
-/// What a query asks for; a parameter that is not known is refused.
-fn filter_of(query: Option<&str>, now: Timestamp) -> Result<DeadFilter, String> {
-    let mut filter = DeadFilter::default();
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match &*name {
-            "handler" => filter.handler = Some(value.into_owned()),
-            "reason" => filter.reason = Some(value.into_owned()),
-            "older-than" => {
-                let age = delay::duration(&value).map_err(|why| format!("query parameter `older-than`: {why}"))?;
-                filter.older_than = Some(Timestamp(now.0.saturating_sub(clock::millis(age))));
-            }
-            "limit" => match value.parse() {
-                Ok(limit @ 1..=DEAD_LIST_MAX) => filter.max = Some(limit),
-                _ => return Err(format!("query parameter `limit` is `{value}`, expected 1 to {DEAD_LIST_MAX}")),
-            },
-            _ => {
-                let name: String = name.chars().take(80).collect();
-                return Err(format!("query parameter `{name}` is not known (known: `handler`, `reason`, `older-than`, `limit`)"));
-            }
-        }
-    }
-    Ok(filter)
 }
 
 #[cfg(test)]
@@ -230,24 +221,5 @@ mod tests {
             .collect();
         let routes: Vec<(&str, &str)> = routes.iter().map(|(route, who)| (route.as_str(), *who)).collect();
         assert_eq!(documented, routes);
-    }
-
-    #[test]
-    fn a_query_narrows_the_list_of_dead_letters() {
-        let now = Timestamp(10_000);
-        let all = filter_of(Some("handler=mailer&reason=no%20owner&older-than=3s&limit=5"), now).unwrap();
-        assert_eq!((all.handler.as_deref(), all.reason.as_deref()), (Some("mailer"), Some("no owner")));
-        assert_eq!((all.older_than, all.max), (Some(Timestamp(7_000)), Some(5)));
-        let none = filter_of(None, now).unwrap();
-        assert!(none.handler.is_none() && none.reason.is_none() && none.older_than.is_none() && none.max.is_none());
-        for (query, expected) in [
-            ("limit=0", "expected 1 to 1000"),
-            ("limit=x", "expected 1 to 1000"),
-            ("older-than=3", "no duration"),
-            ("hander=x", "`hander` is not known"),
-        ] {
-            let error = filter_of(Some(query), now).unwrap_err();
-            assert!(error.contains(expected), "{query}: {error}");
-        }
     }
 }

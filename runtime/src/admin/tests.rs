@@ -13,19 +13,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::backend::Reloads;
+use super::backend::{Forgotten, Refused, Reloads};
 use super::server::{Bounds, serve_within};
 use super::status::{HandlerStatus, QueueFacts, QueueStatus, Readiness};
 use super::*;
 use crate::clock::{self, Timestamp};
 use crate::config::Secret;
-use crate::dead::{DeadBounds, DeadLetter};
+use crate::dead::replay::{Readers, ReplayError, Replayed, replay};
+use crate::dead::{DeadBounds, DeadFilter, DeadLetter, DeadPage};
 use crate::event::Event;
 use crate::queue::memory::MemoryQueue;
 use crate::queue::url::QueueUrl;
 use crate::queue::{BoxFuture, Delivery, Start};
 use crate::stats::SubscriptionStats;
-use crate::store::{DeadFilter, Store, StoreUrl};
+use crate::store::{Store, StoreUrl};
 
 /// Far longer than anything here takes: it ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,14 +68,46 @@ impl Backend for Parts {
         })
     }
 
-    fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<(Vec<DeadLetter>, bool), String>> {
-        Box::pin(async {
-            self.store.list_dead(filter).await.map(|page| (page.letters, page.next.is_some())).map_err(|error| error.to_string())
-        })
+    fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<DeadPage, String>> {
+        Box::pin(async { self.store.list_dead(filter).await.map_err(|error| error.to_string()) })
     }
 
     fn dead_one<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<DeadLetter>, String>> {
         Box::pin(async { self.store.get_dead(id).await.map_err(|error| error.to_string()) })
+    }
+
+    fn replay<'a>(&'a self, id: &'a str, to: Option<&'a str>) -> BoxFuture<'a, Result<Replayed, ReplayError>> {
+        Box::pin(async move {
+            let letter =
+                self.store.get_dead(id).await.map_err(ReplayError::Unread)?.ok_or_else(|| ReplayError::Unknown(id.to_owned()))?;
+            let readers = Readers::new([("mailer".to_owned(), vec!["events".to_owned()])]);
+            let handler = readers.address(&letter, to)?;
+            replay(&*self.store, &*self.queue, &letter, handler).await
+        })
+    }
+
+    fn drop_dead<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, String>> {
+        Box::pin(async { self.store.remove_dead(id).await.map_err(|error| error.to_string()) })
+    }
+
+    fn set_paused<'a>(&'a self, handler: &'a str, paused: bool) -> BoxFuture<'a, Result<(), Refused>> {
+        Box::pin(async move {
+            if handler != "mailer" {
+                return Err(Refused::Unknown(format!("handler `{handler}` is not defined (known: `mailer`)")));
+            }
+            self.store.set_pause(handler, paused).await.map_err(|error| Refused::Unavailable(error.to_string()))
+        })
+    }
+
+    fn forget<'a>(&'a self, handler: &'a str) -> BoxFuture<'a, Result<Vec<Forgotten>, Refused>> {
+        Box::pin(async move {
+            if handler == "mailer" {
+                return Err(Refused::Refused("handler `mailer` is defined".to_owned()));
+            }
+            let gone = self.queue.unsubscribe(&format!("weir-{handler}")).await;
+            gone.map_err(|error| Refused::Unavailable(error.to_string()))?;
+            Ok(vec![Forgotten { queue: "events".to_owned(), events: Some(0) }])
+        })
     }
 
     fn dead_counts(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, String>> {
@@ -273,7 +306,14 @@ async fn what_is_not_taken_says_why_and_leaves_nothing() {
         ("POST /events/events", "", &large, 413, "larger than 65536 bytes"),
         ("POST /events/%ff", "", "7", 400, "not UTF-8"),
         ("GET /events/events", "", "", 405, "another method"),
-        ("DELETE /api/dead/1", "", "", 405, "another method"),
+        ("DELETE /api/dead/1", "", "", 404, "dead letter `1` is not known"),
+        ("PUT /api/dead/1", "", "", 405, "another method"),
+        ("GET /api/dead/1/replay", "", "", 405, "another method"),
+        ("POST /api/dead/1/replay", "", "", 404, "dead letter `1` is not known"),
+        ("POST /api/dead/1/replay?to=x", "", "", 400, "query parameter `to` is not known"),
+        ("POST /api/handlers/nobody/pause", "", "", 404, "handler `nobody` is not defined"),
+        ("POST /api/handlers/mailer/forget", "", "", 409, "is defined"),
+        ("POST /api/handlers/mailer/stop", "", "", 404, "no route"),
         ("OPTIONS /events/events", "", "", 405, "another method"),
         ("POST /events/", "", "7", 404, "no route `/events/`"),
         ("POST /events/events/x", "", "7", 404, "no route"),
@@ -322,6 +362,11 @@ async fn routes_ask_for_the_token_that_they_need() {
         ("GET /api/queues", 401, 403, 200),
         ("GET /api/dead", 401, 403, 200),
         ("GET /api/dead/1", 401, 403, 404),
+        ("POST /api/dead/1/replay", 401, 403, 404),
+        ("DELETE /api/dead/1", 401, 403, 404),
+        ("POST /api/handlers/mailer/pause", 401, 403, 200),
+        ("POST /api/handlers/mailer/resume", 401, 403, 200),
+        ("POST /api/handlers/mailer/forget", 401, 403, 409),
         ("GET /unknown", 401, 403, 404),
         ("GET /events/events", 401, 405, 405),
     ] {

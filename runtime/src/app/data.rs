@@ -11,7 +11,7 @@ use rustix::fs::FlockOperation;
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why a data folder can't be used.
@@ -51,8 +51,9 @@ impl DataFolder {
             let owner = if owner.trim().is_empty() { "?".to_owned() } else { owner.trim().to_owned() };
             return Err(DataError::Owned { path: path.to_owned(), owner });
         }
-        lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let mut folder = Self { path: path.to_owned(), lock };
+        folder.lock.set_len(0).and_then(|()| write!(folder.lock, "{}", std::process::id())).map_err(failed)?;
+        Ok(folder)
     }
 
     /// This process's name among others: as configured, else made once of the host's name and kept in `name`.
@@ -94,11 +95,18 @@ impl DataFolder {
 impl Drop for DataFolder {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.path.join("server.json"));
+        // Closing is not enough: a process that this one is just starting holds the file too, until it has become its own program.
+        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::warn!(%error, "the lock of a data folder stays until this process ends");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -115,5 +123,28 @@ mod tests {
         drop(data);
         assert!(!folder.path().join("server.json").exists());
         DataFolder::own(folder.path()).unwrap();
+    }
+
+    /// A process that is being started holds every file of this one until it has become its own program: that must not keep a folder.
+    #[test]
+    fn a_folder_is_free_at_once_whatever_processes_are_started_meanwhile() {
+        let over = AtomicBool::new(false);
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        std::process::Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let begun = Instant::now();
+            let mut held = None;
+            while begun.elapsed() < Duration::from_secs(1) && held.is_none() {
+                held = DataFolder::own(folder.path()).err();
+            }
+            over.store(true, Ordering::Relaxed);
+            assert!(held.is_none(), "{held:?}");
+        });
     }
 }

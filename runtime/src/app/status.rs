@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Queues;
+use super::operator::Operator;
 use crate::admin::Backend;
-use crate::admin::backend::Reloads;
+use crate::admin::backend::{Forgotten, Refused, Reloads};
 use crate::admin::status::queue::QueueFacts;
 use crate::admin::status::{HandlerState, HandlerStatus, QueueNames, QueueStatus, Readiness, Usage};
 use crate::clock::now;
-use crate::dead::DeadLetter;
+use crate::dead::replay::{ReplayError, Replayed};
+use crate::dead::{DeadFilter, DeadLetter, DeadLetters as _, DeadPage};
 use crate::dispatcher::Subscription;
-use crate::handler::{Handler, State};
+use crate::handler::{Handler, PausedBy, State};
 use crate::queue::BoxFuture;
 use crate::stats::{Counts, SubscriptionStats};
-use crate::store::{DeadFilter, Store};
+use crate::store::StoreError;
 
 /// See the module.
 pub(super) struct Status {
@@ -22,7 +24,7 @@ pub(super) struct Status {
     group: String,
     handlers: Vec<Arc<Handler>>,
     stats: Vec<Arc<SubscriptionStats>>,
-    store: Arc<Store>,
+    operator: Arc<Operator>,
     draining: Arc<AtomicBool>,
 }
 
@@ -31,7 +33,7 @@ impl Status {
         queues: &Queues,
         group: &str,
         subscriptions: &[Arc<Subscription>],
-        store: &Arc<Store>,
+        operator: &Arc<Operator>,
         draining: &Arc<AtomicBool>,
     ) -> Arc<Self> {
         let mut handlers: Vec<Arc<Handler>> = Vec::new();
@@ -45,18 +47,14 @@ impl Status {
             group: group.to_owned(),
             handlers,
             stats: subscriptions.iter().map(|subscription| Arc::clone(&subscription.stats)).collect(),
-            store: Arc::clone(store),
+            operator: Arc::clone(operator),
             draining: Arc::clone(draining),
         })
     }
 
     fn handler(&self, handler: &Handler) -> HandlerStatus {
         let version = handler.current();
-        let (state, error) = match &*handler.state().borrow() {
-            State::Running => (HandlerState::Running, None),
-            State::Held { error } => (HandlerState::Paused, Some(error.clone())),
-            State::Failed { error } => (HandlerState::Failed, Some(error.clone())),
-        };
+        let (state, paused_by, error) = shown(&handler.state().borrow(), *handler.paused().borrow());
         let counts: Vec<Counts> =
             self.stats.iter().filter(|stats| *stats.handler == *handler.name).map(|stats| stats.snapshot()).collect();
         let limit = |limit| Usage { limit: Some(limit), ..Usage::default() };
@@ -64,7 +62,7 @@ impl Status {
             name: handler.name.to_string(),
             queue: QueueNames::from(handler.config.queues.as_slice()),
             state,
-            paused_by: error.is_some().then(|| "load".to_owned()),
+            paused_by: paused_by.map(str::to_owned),
             version: Some(version.program.digest.to_string()),
             loaded_at: Some(version.loaded_at.to_string()),
             previous: handler.previous(),
@@ -105,26 +103,58 @@ impl Backend for Status {
         })
     }
 
-    fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<(Vec<DeadLetter>, bool), String>> {
+    fn dead(&self, filter: DeadFilter) -> BoxFuture<'_, Result<DeadPage, String>> {
         Box::pin(async {
-            let page = self.store.list_dead(filter).await.map_err(|error| error.to_string())?;
+            let page = self.operator.letters.list(filter).await.map_err(|error| error.to_string())?;
             for place in &page.missing {
                 tracing::warn!(%place, "a list of dead letters lacks those of a place");
             }
             for one in &page.unreadable {
                 tracing::warn!(id = %one.id, queue = %one.queue, reason = %one.reason, "a dead letter can't be read: it can be dropped");
             }
-            Ok((page.letters, page.next.is_some()))
+            Ok(page)
         })
     }
 
     fn dead_one<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<DeadLetter>, String>> {
-        Box::pin(async { self.store.get_dead(id).await.map_err(|error| error.to_string()) })
+        Box::pin(async { self.operator.letters.get(id).await.map_err(|error| error.to_string()) })
+    }
+
+    fn replay<'a>(&'a self, id: &'a str, to: Option<&'a str>) -> BoxFuture<'a, Result<Replayed, ReplayError>> {
+        let (operator, id, to) = (Arc::clone(&self.operator), id.to_owned(), to.map(str::to_owned));
+        Box::pin(async move {
+            let done = finished(async move { operator.replay(&id, to.as_deref()).await }).await;
+            done.unwrap_or_else(|why| Err(ReplayError::Unread(StoreError::Unavailable(why))))
+        })
+    }
+
+    fn drop_dead<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, String>> {
+        let (operator, id) = (Arc::clone(&self.operator), id.to_owned());
+        Box::pin(async move {
+            let done = finished(async move { operator.remove(&id).await.map_err(|error| error.to_string()) }).await;
+            done.unwrap_or_else(Err)
+        })
+    }
+
+    fn set_paused<'a>(&'a self, handler: &'a str, paused: bool) -> BoxFuture<'a, Result<(), Refused>> {
+        let (operator, handler) = (Arc::clone(&self.operator), handler.to_owned());
+        Box::pin(async move {
+            let done = finished(async move { operator.set_paused(&handler, paused).await }).await;
+            done.unwrap_or_else(|why| Err(Refused::Unavailable(why)))
+        })
+    }
+
+    fn forget<'a>(&'a self, handler: &'a str) -> BoxFuture<'a, Result<Vec<Forgotten>, Refused>> {
+        let (operator, handler) = (Arc::clone(&self.operator), handler.to_owned());
+        Box::pin(async move {
+            let done = finished(async move { operator.forget(&handler).await }).await;
+            done.unwrap_or_else(|why| Err(Refused::Unavailable(why)))
+        })
     }
 
     fn dead_counts(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, String>> {
         Box::pin(async {
-            let counts = self.store.dead_counts().await.map_err(|error| error.to_string())?;
+            let counts = self.operator.letters.counts().await.map_err(|error| error.to_string())?;
             let held = |name: &String| (name.clone(), counts.queues.get(name).map_or(0, |count| count.held));
             Ok(self.queues.keys().map(held).collect())
         })
@@ -155,5 +185,42 @@ impl Backend for Status {
             failed: handler.reloads.refused.load(Ordering::Relaxed),
         };
         self.handlers.iter().map(reloads).collect()
+    }
+}
+
+/// What a handler's state is called, by whom it is paused, and what is wrong. A failure is told before a pause: it needs somebody.
+fn shown(state: &State, paused: Option<PausedBy>) -> (HandlerState, Option<&'static str>, Option<String>) {
+    match (state, paused) {
+        (State::Failed { error }, _) => (HandlerState::Failed, Some("load"), Some(error.clone())),
+        (State::Held { error }, by) => (HandlerState::Paused, Some(by.map_or("load", PausedBy::name)), Some(error.clone())),
+        (State::Running, Some(by)) => (HandlerState::Paused, Some(by.name()), None),
+        (State::Running, None) => (HandlerState::Running, None, None),
+    }
+}
+
+/// Runs it to its end, also when nobody waits for it any more: half of a replay is worse than all or none of it.
+async fn finished<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    tokio::spawn(work).await.map_err(|error| format!("it was stopped: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_before_a_pause() {
+        let failed = State::Failed { error: "no instance".to_owned() };
+        let held = State::Held { error: "disk is full".to_owned() };
+        for (state, paused, expected) in [
+            (&State::Running, None, (HandlerState::Running, None, None)),
+            (&State::Running, Some(PausedBy::Operator), (HandlerState::Paused, Some("operator"), None)),
+            (&State::Running, Some(PausedBy::Config), (HandlerState::Paused, Some("config"), None)),
+            (&held, None, (HandlerState::Paused, Some("load"), Some("disk is full"))),
+            (&held, Some(PausedBy::Operator), (HandlerState::Paused, Some("operator"), Some("disk is full"))),
+            (&failed, Some(PausedBy::Operator), (HandlerState::Failed, Some("load"), Some("no instance"))),
+        ] {
+            let (shown, by, error) = shown(state, paused);
+            assert_eq!((shown, by, error.as_deref()), expected, "{state:?} {paused:?}");
+        }
     }
 }

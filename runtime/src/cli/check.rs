@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use super::output::{CliError, EXIT_WRONG, Global, Output};
+use super::output::{CliError, EXIT_WRONG, Global, Output, note};
 use crate::config::{Config, HandlerConfig};
 use crate::handler::{LoadProblem, version};
 use crate::mail::Mailer;
@@ -54,6 +54,8 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
             }
         }
     }
+    // Beside the result, whose fields are of errors and handlers alone.
+    config.warnings().iter().for_each(|warning| note(&format!("warning: {warning}")));
     finish(global, &errors, &handlers)
 }
 

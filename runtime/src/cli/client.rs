@@ -69,8 +69,10 @@ pub struct Client {
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// Whether a list is not whole.
-    pub more: bool,
+    /// Where a list goes on that is not whole.
+    pub more: Option<String>,
+    /// In how many places a list could not look.
+    pub missing: Option<String>,
     body: Vec<u8>,
 }
 
@@ -182,6 +184,14 @@ impl Client {
         self.send("POST", path, content_type, body)
     }
 
+    /// Removes something.
+    ///
+    /// # Errors
+    /// When no answer came: it may be gone all the same.
+    pub fn delete(&self, path: &str) -> Result<Reply, CliError> {
+        self.send("DELETE", path, "", &[])
+    }
+
     fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Result<Reply, CliError> {
         let failed =
             |error: &dyn std::fmt::Display| CliError::Failed(format!("server at `{}` gave no answer: {error}", self.base));
@@ -193,13 +203,14 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
         let sent = match method {
-            "GET" => self.agent.run(request.body(()).map_err(|error| failed(&error))?),
+            "GET" | "DELETE" => self.agent.run(request.body(()).map_err(|error| failed(&error))?),
             _ => self.agent.run(request.body(body).map_err(|error| failed(&error))?),
         };
         let mut response = sent.map_err(|error| failed(&error))?;
-        let more = response.headers().contains_key(crate::admin::routes::MORE);
+        let told = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (more, missing) = (told(crate::admin::routes::MORE), told(crate::admin::routes::MISSING));
         let body = response.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().map_err(|error| failed(&error))?;
-        Ok(Reply { status: response.status().as_u16(), more, body })
+        Ok(Reply { status: response.status().as_u16(), more, missing, body })
     }
 }
 
@@ -244,7 +255,7 @@ impl Reply {
     pub fn failure(&self) -> CliError {
         let error = self.refused().error;
         match self.status {
-            400 | 404 | 405 => CliError::Wrong(error),
+            400 | 404 | 405 | 409 => CliError::Wrong(error),
             401 | 403 => CliError::Failed(format!("{error} (the token is taken from {TOKEN_VARIABLE})")),
             _ => CliError::Failed(error),
         }

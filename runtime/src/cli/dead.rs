@@ -1,20 +1,22 @@
-//! `weir dead list` and `weir dead show`: events that were given up, asked of a running server, else of the store itself.
+//! `weir dead`: events that were given up, listed, shown, replayed and dropped, by a running server, else here.
+//!
+//! `dead/place.rs` asks, `dead/change.rs` replays and drops, `dead/shown.rs` prints.
 
-use serde_json::value::{RawValue, to_raw_value};
+mod change;
+mod place;
+mod shown;
 
-use super::client::{Found, ServerArgs};
-use super::direct;
-use super::output::{Cell, CliError, Global, Lines, Output, Tone, note, printable};
+use serde_json::value::RawValue;
+
+use self::place::Place;
+use self::shown::{Rows, print_one};
+use super::client::ServerArgs;
+use super::output::{CliError, Global, Output, note};
 use crate::clock::{self, Timestamp};
-use crate::dead::{DeadLetter, json};
-use crate::event;
+use crate::dead::{DEAD_LIST_MAX, DeadFilter, DeadLetter, json};
 use crate::source::delay;
-use crate::store::DeadFilter;
 
-/// Characters of a reason in a list; `weir dead show` has the whole.
-const REASON_SHOWN: usize = 80;
-
-/// Shows dead letters: events that were given up.
+/// Lists, shows, replays and drops dead letters: events that were given up.
 #[derive(Debug, clap::Args)]
 pub struct Dead {
     /// Which server.
@@ -35,99 +37,111 @@ pub enum Action {
         /// Its id, from `weir dead list`.
         id: String,
     },
+    /// Publishes events again, each for its handler alone, from attempt 1, and removes their dead letters; oldest first.
+    ///
+    /// Source and id stay, so that a mail that was sent is not sent again.
+    Replay(Replay),
+    /// Removes dead letters with their events.
+    Drop(Drop),
 }
 
 /// Which ones. All that is given must hold.
-#[derive(Debug, Default, clap::Args)]
-pub struct List {
-    /// Of this handler.
-    #[arg(long)]
-    pub handler: Option<String>,
-    /// Whose reason contains this text.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Which {
+    /// Whose outcome this is, or whose reason contains this text.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// Given up longer ago than this: `10m`, `7d`.
     #[arg(long, value_name = "DURATION")]
     pub older_than: Option<String>,
-    /// At most so many.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub limit: Option<u16>,
+}
+
+/// What is listed.
+#[derive(Debug, Default, clap::Args)]
+pub struct List {
+    /// Of this handler.
+    #[arg(long, value_name = "NAME")]
+    pub handler: Option<String>,
+    /// Of this queue.
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Why and since when.
+    #[command(flatten)]
+    pub which: Which,
+    /// At most so many; default: 1,000, with --json all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
+/// What is replayed.
+#[derive(Debug, Default, clap::Args)]
+pub struct Replay {
+    /// Their ids, from `weir dead list`; without them those that --handler, --reason and --older-than say, or --all.
+    #[arg(value_name = "ID", conflicts_with_all = ["reason", "older_than", "all"])]
+    pub ids: Vec<String>,
+    /// With ids: the handler that gets the events, instead of the one that gave them up. Without: the dead letters of this handler.
+    #[arg(long, value_name = "NAME")]
+    pub handler: Option<String>,
+    /// The handler that gets the events, instead of the one that gave them up.
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<String>,
+    /// Why and since when.
+    #[command(flatten)]
+    pub which: Which,
+    /// All of them.
+    #[arg(long, conflicts_with_all = ["handler", "reason", "older_than"])]
+    pub all: bool,
+}
+
+/// What is dropped.
+#[derive(Debug, Default, clap::Args)]
+pub struct Drop {
+    /// Their ids, from `weir dead list`; without them those that --handler, --queue, --reason and --older-than say, or --all.
+    #[arg(value_name = "ID", conflicts_with_all = ["handler", "queue", "reason", "older_than", "all"])]
+    pub ids: Vec<String>,
+    /// Of this handler.
+    #[arg(long, value_name = "NAME")]
+    pub handler: Option<String>,
+    /// Of this queue.
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Why and since when.
+    #[command(flatten)]
+    pub which: Which,
+    /// All of them.
+    #[arg(long, conflicts_with_all = ["handler", "queue", "reason", "older_than"])]
+    pub all: bool,
 }
 
 /// Asks and prints.
 ///
 /// # Errors
-/// When neither a server nor the store can be asked, or there is no such dead letter.
+/// When neither a server nor the store can be asked, there is no such dead letter, or it can't be replayed or dropped.
 pub fn run(args: &Dead, global: &Global) -> Result<(), CliError> {
     Output::stdout(|output| run_to(args, global, output))
 }
 
 pub(super) fn run_to(args: &Dead, global: &Global, output: &mut Output) -> Result<(), CliError> {
-    if let Action::List(List { older_than: Some(age), .. }) = &args.action {
-        delay::duration(age).map_err(|why| CliError::Wrong(format!("`--older-than`: {why}")))?;
-    }
     match &args.action {
         Action::List(list) => {
-            let (letters, more) = letters(list, args, global)?;
-            print_list(&letters, global.json, output)?;
-            if more {
-                note("there are more (narrow the list with --handler, --reason, --older-than)");
-            }
-            Ok(())
+            let filter = Asked::new(&list.which, list.handler.as_ref(), list.queue.as_ref())?;
+            print_list(&Place::find(&args.server, global)?, filter, list.limit, (global.json, output))
         }
         Action::Show { id } => {
             let letter = letter(id, &args.server, global)?;
             if global.json { output.json(&letter) } else { print_one(&read(&letter)?, output) }
         }
+        Action::Replay(replay) => change::replay(replay, &args.server, global, output),
+        Action::Drop(drop) => change::drop(drop, &args.server, global, output),
     }
 }
 
-fn letters(list: &List, args: &Dead, global: &Global) -> Result<(Vec<Box<RawValue>>, bool), CliError> {
-    match args.server.find(global)? {
-        Found::Server(client) => {
-            let reply = client.get(&format!("/api/dead{}", list.query()))?;
-            Ok((reply.value()?, reply.more))
-        }
-        Found::Nobody(why) => {
-            let config = global.load()?;
-            note(&format!("{why}; reading the store itself"));
-            let filter = list.filter(clock::now());
-            let page = direct::store(&config, async |store| store.list_dead(filter).await)?;
-            for place in &page.missing {
-                note(&format!("the list lacks dead letters: {place}"));
-            }
-            for one in &page.unreadable {
-                note(&format!("dead letter `{}` of queue `{}` can't be read ({})", one.id, one.queue, one.reason));
-            }
-            Ok((page.letters.iter().map(text).collect::<Result<_, _>>()?, page.next.is_some()))
-        }
-    }
-}
-
-/// One dead letter as the text that came.
+/// One dead letter as the text that came: nothing in an event changes by being shown.
 ///
 /// # Errors
 /// When it is not known, or neither a server nor the store can be asked.
 pub(super) fn letter(id: &str, server: &ServerArgs, global: &Global) -> Result<Box<RawValue>, CliError> {
-    let unknown = || CliError::Failed(format!("dead letter `{id}` is not known (`weir dead list` shows all)"));
-    match server.find(global)? {
-        Found::Server(client) => {
-            let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-            let reply = client.get(&format!("/api/dead/{id}"))?;
-            if reply.status == 404 { Err(unknown()) } else { reply.text() }
-        }
-        Found::Nobody(why) => {
-            let config = global.load()?;
-            note(&format!("{why}; reading the store itself"));
-            let found = direct::store(&config, async |store| store.get_dead(id).await)?;
-            text(&found.ok_or_else(unknown)?)
-        }
-    }
-}
-
-/// The text of a dead letter, which is what is handed on: nothing in an event changes by being listed.
-fn text(letter: &DeadLetter) -> Result<Box<RawValue>, CliError> {
-    to_raw_value(letter).map_err(|error| CliError::Failed(format!("dead letter `{}` can't be written: {error}", letter.id)))
+    Place::find(server, global)?.get(id)
 }
 
 /// A dead letter of its text.
@@ -138,14 +152,40 @@ pub(super) fn read(text: &RawValue) -> Result<DeadLetter, CliError> {
     json::read(text.get().as_bytes()).map_err(|why| CliError::Failed(format!("dead letter can't be read: {why}")))
 }
 
-impl List {
+/// What is asked for, as it was written: a server reads it by its own clock.
+#[derive(Debug, Clone, Default)]
+struct Asked {
+    handler: Option<String>,
+    queue: Option<String>,
+    reason: Option<String>,
+    older_than: Option<String>,
+    /// Where the list goes on.
+    before: Option<String>,
+    max: Option<usize>,
+}
+
+impl Asked {
+    fn new(which: &Which, handler: Option<&String>, queue: Option<&String>) -> Result<Self, CliError> {
+        if let Some(age) = &which.older_than {
+            delay::duration(age).map_err(|why| CliError::Wrong(format!("`--older-than`: {why}")))?;
+        }
+        let (reason, older_than) = (which.reason.clone(), which.older_than.clone());
+        Ok(Self { handler: handler.cloned(), queue: queue.cloned(), reason, older_than, ..Self::default() })
+    }
+
+    fn is_all(&self) -> bool {
+        [&self.handler, &self.queue, &self.reason, &self.older_than].into_iter().all(Option::is_none)
+    }
+
     fn query(&self) -> String {
-        let limit = self.limit.map(|limit| limit.to_string());
+        let limit = self.max.map(|max| max.to_string());
         let given = [
             ("handler", self.handler.as_ref()),
+            ("queue", self.queue.as_ref()),
             ("reason", self.reason.as_ref()),
             ("older-than", self.older_than.as_ref()),
             ("limit", limit.as_ref()),
+            ("before", self.before.as_ref()),
         ];
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in given {
@@ -161,147 +201,59 @@ impl List {
         let age = self.older_than.as_ref().and_then(|age| delay::duration(age).ok());
         DeadFilter {
             handler: self.handler.clone(),
+            queue: self.queue.clone(),
             reason: self.reason.clone(),
             older_than: age.map(|age| Timestamp(now.0.saturating_sub(clock::millis(age)))),
-            max: self.limit.map(usize::from),
-            ..DeadFilter::default()
+            before: self.before.as_ref().and_then(|before| before.parse().ok()),
+            max: self.max,
         }
     }
 }
 
-fn print_list(letters: &[Box<RawValue>], as_json: bool, output: &mut Output) -> Result<(), CliError> {
-    if as_json {
-        return letters.iter().try_for_each(|letter| output.json(letter));
-    }
-    let names = ["ID", "GIVEN UP", "HANDLER", "QUEUE", "OUTCOME", "ATTEMPTS", "TYPE", "REASON"];
-    let rows = letters.iter().map(|text| Ok(row(&read(text)?))).collect::<Result<Vec<_>, CliError>>()?;
-    output.table(names, &rows, "no dead letters")
-}
-
-fn row(letter: &DeadLetter) -> [Cell; 8] {
-    let mut reason: String = letter.reason.chars().take(REASON_SHOWN).collect();
-    if reason.len() < letter.reason.len() {
-        reason.push('…');
-    }
-    [
-        Cell::text(&letter.id),
-        Cell::text(&letter.dead_at.to_string()),
-        Cell::text(&letter.handler),
-        Cell::text(&letter.queue),
-        Cell::text(letter.outcome.unwrap_or("-")).tone(Tone::Bad),
-        Cell::number(Some(letter.attempts)),
-        Cell::text(&letter.event.kind),
-        Cell::text(&reason),
-    ]
-}
-
-fn print_one(letter: &DeadLetter, output: &mut Output) -> Result<(), CliError> {
-    let limit = letter.limit.map(|limit| format!("{} = {}", limit.name, limit.value));
-    for (name, value) in [
-        ("id", Some(letter.id.as_str())),
-        ("handler", Some(&letter.handler)),
-        ("queue", Some(&letter.queue)),
-        ("reason", Some(&letter.reason)),
-        ("outcome", Some(letter.outcome.unwrap_or("not run"))),
-        ("limit", limit.as_deref()),
-        ("attempts", Some(&letter.attempts.to_string())),
-        ("first seen", Some(&letter.first_at.to_string())),
-        ("given up", Some(&letter.dead_at.to_string())),
-        ("version", letter.version.as_deref()),
-    ] {
-        if let Some(value) = value {
-            output.line(&format!("{name:<10}  {}", printable(value, Lines::Joined)))?;
+/// Prints page after page, up to the limit; of a table, one page's cells are kept until it is aligned.
+fn print_list(
+    place: &Place,
+    mut asked: Asked,
+    limit: Option<u64>,
+    (as_json, output): (bool, &mut Output),
+) -> Result<(), CliError> {
+    let bound = limit.unwrap_or(if as_json { u64::MAX } else { DEAD_LIST_MAX as u64 });
+    let (mut rows, mut count) = (Rows::default(), 0);
+    loop {
+        asked.max = Some(usize::try_from(bound - count).unwrap_or(DEAD_LIST_MAX).min(DEAD_LIST_MAX));
+        let page = place.list(&asked)?;
+        count += page.letters.len() as u64;
+        for letter in &page.letters {
+            if as_json { output.json(letter)? } else { rows.add(&read(letter)?) }
+        }
+        asked.before = page.next;
+        if asked.before.is_none() || count >= bound {
+            break;
         }
     }
-    // Attributes on lines of their own, the data as it is: a number in it is shown as it was sent.
-    let mut event = Vec::new();
-    let written = event::json::write_into(&letter.event, &mut serde_json::Serializer::pretty(&mut event));
-    written.map_err(|error| CliError::Failed(format!("event can't be written: {error}")))?;
-    let pretty = String::from_utf8_lossy(&event);
-    let backtrace = letter.backtrace.join("\n");
-    for (name, text) in [("event", &*pretty), ("log", letter.log.trim_end()), ("backtrace", backtrace.as_str())] {
-        if !text.is_empty() {
-            output.line(&format!("\n{name}:"))?;
-            for line in text.lines() {
-                output.line(&format!("  {line}"))?;
-            }
-        }
+    if !as_json {
+        rows.print(output)?;
+    }
+    if asked.before.is_some() {
+        note("there are more (narrow the list with --handler, --queue, --reason, --older-than, or raise --limit)");
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::event::Event;
-    use crate::outcome::Limit;
-
-    fn letter() -> DeadLetter {
-        DeadLetter {
-            id: "0123456789abcdef".to_owned(),
-            handler: "mailer".to_owned(),
-            queue: "events".to_owned(),
-            reason: "bad\n\u{1b}[2J".to_owned() + &"x".repeat(100),
-            outcome: Some("fuel"),
-            limit: Some(Limit { name: "fuel", value: 9 }),
-            attempts: 2,
-            first_at: Timestamp(0),
-            dead_at: Timestamp(1_500),
-            version: None,
-            event: Arc::new(Event { id: "1".to_owned(), source: "/s".to_owned(), kind: "t".to_owned(), ..Event::default() }),
-            log: "one\ntwo\u{1b}\n".to_owned(),
-            backtrace: vec!["handle".to_owned()],
-        }
-    }
-
-    fn printed(as_json: bool) -> String {
-        let mut out = Vec::new();
-        print_list(&[text(&letter()).unwrap(), text(&letter()).unwrap()], as_json, &mut Output::new(&mut out, false)).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn a_list_is_a_table_or_one_value_a_line() {
-        let json = printed(true);
-        assert_eq!(json.lines().count(), 2);
-        let value: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
-        assert_eq!((value["id"].as_str(), value["limit"]["value"].as_u64()), (Some("0123456789abcdef"), Some(9)));
-        let table = printed(false);
-        assert_eq!(table.lines().count(), 3, "{table}");
-        assert!(table.contains("0123456789abcdef  1970-01-01T00:00:01.500Z  mailer   events  fuel"), "{table}");
-        assert!(table.contains("bad \u{fffd}[2Jxxx") && table.ends_with("x…\n"), "{table}");
-    }
-
-    #[test]
-    fn one_is_shown_with_everything() {
-        let mut out = Vec::new();
-        print_one(&letter(), &mut Output::new(&mut out, false)).unwrap();
-        let shown = String::from_utf8(out).unwrap();
-        for part in [
-            "limit       fuel = 9\n",
-            "given up    1970",
-            "\nevent:\n  {\n",
-            "\nlog:\n  one\n  two\u{fffd}\n",
-            "\nbacktrace:\n  handle\n",
-        ] {
-            assert!(shown.contains(part), "{part:?} in {shown}");
-        }
-        assert!(!shown.contains('\u{1b}') && !shown.contains("\nversion"), "{shown}");
-    }
 
     #[test]
     fn filters_reach_the_server_as_they_are() {
-        let list = List {
-            handler: Some("mailer".to_owned()),
-            reason: Some("no owner & more".to_owned()),
-            older_than: Some("10m".to_owned()),
-            limit: Some(5),
-        };
-        assert_eq!(list.query(), "?handler=mailer&reason=no+owner+%26+more&older-than=10m&limit=5");
-        let filter = list.filter(Timestamp(600_001));
+        let which = Which { reason: Some("no owner & more".to_owned()), older_than: Some("10m".to_owned()) };
+        let mut asked = Asked::new(&which, Some(&"mailer".to_owned()), None).unwrap();
+        asked.max = Some(5);
+        assert_eq!(asked.query(), "?handler=mailer&reason=no+owner+%26+more&older-than=10m&limit=5");
+        let filter = asked.filter(Timestamp(600_001));
         assert_eq!((filter.older_than, filter.max, filter.handler.as_deref()), (Some(Timestamp(1)), Some(5), Some("mailer")));
-        assert_eq!(List::default().query(), "");
+        assert!(Asked::default().query().is_empty() && Asked::default().is_all() && !asked.is_all());
+        let soon = Which { older_than: Some("soon".to_owned()), ..Which::default() };
+        assert_eq!(Asked::new(&soon, None, None).unwrap_err().exit_code(), 2);
     }
 }

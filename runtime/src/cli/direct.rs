@@ -12,7 +12,7 @@ use crate::dead::DeadBounds;
 use crate::event::Event;
 use crate::queue::url::QueueUrl;
 use crate::queue::{self, Opening, Publish, Queue, QueueError};
-use crate::store::{Settings, Store, StoreError};
+use crate::store::{Settings, Store};
 
 /// The bound on a queue that is opened by its URL alone: the default of `max-size` (surface.md §1).
 pub const MAX_SIZE: u64 = 10 << 30;
@@ -106,17 +106,23 @@ pub fn queue_of<'c>(config: &'c Config, name: &str) -> Result<&'c QueueConfig, C
     })
 }
 
-/// Reads from the store, when there is one.
+/// The store, when there is one: asking makes no folder.
 ///
 /// # Errors
-/// When another process has it open (its error names that process), or it can't be read.
-pub fn store<T: Default>(config: &Config, read: impl AsyncFnOnce(Arc<Store>) -> Result<T, StoreError>) -> Result<T, CliError> {
+/// When another process has it open (its error names that process), or it can't be opened.
+pub fn store(config: &Config) -> Result<Option<Arc<Store>>, CliError> {
     if !config.server.store.is_shared() && !config.server.data.exists() {
-        return Ok(T::default());
+        return Ok(None);
     }
-    let failed = |error: StoreError| CliError::Failed(error.to_string());
-    let store = Store::open_with(&Settings::of(config, COMMAND)).map_err(failed)?;
-    runtime()?.block_on(read(store)).map_err(failed)
+    made_store(config).map(Some)
+}
+
+/// The store, made if it is not there.
+///
+/// # Errors
+/// When another process has it open (its error names that process), or it can't be made or opened.
+pub fn made_store(config: &Config) -> Result<Arc<Store>, CliError> {
+    Store::open_with(&Settings::of(config, COMMAND)).map_err(|error| CliError::Failed(error.to_string()))
 }
 
 /// Threads for what a command runs itself.

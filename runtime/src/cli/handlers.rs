@@ -1,15 +1,42 @@
-//! `weir handlers`: what each handler of a running server does.
+//! `weir handlers`: what each handler of a running server does, and what an operator may change about it.
 
-use super::client::{Found, ServerArgs};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::client::{Client, Found, ServerArgs};
 use super::output::{Cell, CliError, Global, Output, Tone};
+use crate::admin::backend::Forgotten;
 use crate::admin::status::{HandlerState, HandlerStatus, QueueNames, Usage};
 
-/// Shows the handlers of a running server: version, state, counts, and how much of their limits they use.
+/// Shows the handlers of a running server: version, state, counts, and how much of their limits they use; pauses and resumes them.
 #[derive(Debug, clap::Args)]
 pub struct Handlers {
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// What to change; default: nothing, they are shown.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+}
+
+/// What an operator may change.
+#[derive(Debug, clap::Subcommand)]
+pub enum Action {
+    /// Nothing is pulled for a handler any more, in every process that shares the store, also after a restart.
+    Pause {
+        /// The handler.
+        name: String,
+    },
+    /// Ends such a pause.
+    Resume {
+        /// The handler.
+        name: String,
+    },
+    /// Removes what waits for a handler that weir.toml does not have any more, or for queues that it does not read any more.
+    Forget {
+        /// The handler, from `weir queues`.
+        name: String,
+    },
 }
 
 /// Asks and prints.
@@ -21,11 +48,45 @@ pub fn run(args: &Handlers, global: &Global) -> Result<(), CliError> {
 }
 
 pub(super) fn run_to(args: &Handlers, global: &Global, output: &mut Output) -> Result<(), CliError> {
-    let reply = match args.server.find(global)? {
-        Found::Server(client) => client.get("/api/handlers")?,
+    let client = match args.server.find(global)? {
+        Found::Server(client) => client,
         Found::Nobody(why) => return Err(CliError::Failed(format!("{why}; start one with `weir serve`"))),
     };
+    if let Some(action) = &args.action {
+        return change(&client, action, global.json, output);
+    }
+    let reply = client.get("/api/handlers")?;
     if global.json { output.json(&reply.text()?) } else { print(&reply.value::<Vec<HandlerStatus>>()?, output) }
+}
+
+fn change(client: &Client, action: &Action, as_json: bool, output: &mut Output) -> Result<(), CliError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        forgotten: Vec<Forgotten>,
+    }
+    let (name, verb) = match action {
+        Action::Pause { name } => (name, "pause"),
+        Action::Resume { name } => (name, "resume"),
+        Action::Forget { name } => (name, "forget"),
+    };
+    let reply = client.post(&format!("/api/handlers/{}/{verb}", utf8_percent_encode(name, NON_ALPHANUMERIC)), "", &[])?;
+    if as_json {
+        return output.json(&reply.text()?);
+    }
+    if matches!(action, Action::Forget { .. }) {
+        let forgotten = reply.value::<Answer>()?.forgotten;
+        return forgotten.iter().try_for_each(|one| output.line(&forgot(name, one)));
+    }
+    print(&reply.value::<Option<HandlerStatus>>()?.into_iter().collect::<Vec<_>>(), output)
+}
+
+fn forgot(name: &str, one: &Forgotten) -> String {
+    let what = match one.events {
+        Some(1) => "the event that waited for it is gone".to_owned(),
+        Some(count) => format!("the {count} events that waited for it are gone"),
+        None => "what waited for it is gone".to_owned(),
+    };
+    format!("queue `{}` has forgotten `{name}`: {what}", one.queue)
 }
 
 fn print(handlers: &[HandlerStatus], output: &mut Output) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 //! `publish/lines.rs` reads many; `publish/sink.rs` is where they go.
 
 pub(super) mod lines;
-mod sink;
+pub(super) mod sink;
 
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! `weir queues`: what waits where, asked of a running server, else of the queues themselves.
 
+use std::collections::BTreeSet;
+
 use super::client::{Found, ServerArgs};
 use super::direct::Direct;
 use super::output::{Cell, CliError, Global, Output, Tone, note};
@@ -92,7 +94,15 @@ fn print(queues: &[QueueStatus], output: &mut Output) -> Result<(), CliError> {
             output.line(&format!("{}: {error}", queue.name))?;
         }
     }
-    Ok(())
+    let orphans: BTreeSet<&str> = queues
+        .iter()
+        .flat_map(|queue| &queue.subscriptions)
+        .filter(|subscription| subscription.orphan)
+        .map(|subscription| subscription.handler.as_str())
+        .collect();
+    orphans.into_iter().try_for_each(|handler| {
+        output.line(&format!("{handler}: no handler of weir.toml reads this (`weir handlers forget {handler}` removes it)"))
+    })
 }
 
 /// One row for each subscription, the queue's own cells on the first.
@@ -168,6 +178,7 @@ events  disk         7   3500  mailer            7  1.2s          -       -
                                old (orphan)      7     -          -       -
 late    memory       -      -  -                 -     -          -       -
 late: away
+old: no handler of weir.toml reads this (`weir handlers forget old` removes it)
 ";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }

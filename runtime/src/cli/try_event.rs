@@ -1,6 +1,7 @@
 //! `weir try`: one event or dead letter through a handler on this machine, so that a fix is tried before it is deployed. `trial.rs` runs
 //! it; this finds out what is tried as which handler, and says what it came to.
 
+mod live;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -16,11 +17,11 @@ use super::{dead, direct};
 use crate::clock;
 use crate::config::{self, Config, HandlerConfig, Surroundings};
 use crate::dead::{DeadLetter, json};
+use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::sandbox::read_bounded;
 use crate::source::Intake;
 use crate::source::http::STRUCTURED_BODY_MAX;
-use crate::store::Store;
 use crate::trial::{Effects, Place, Trial};
 
 /// The name of the handler and of the queue where no configured one is meant.
@@ -64,16 +65,20 @@ pub fn run(args: &Try, global: &Global) -> Result<ExitCode, CliError> {
 pub(super) fn run_to(args: &Try, global: &Global, output: &mut Output) -> Result<ExitCode, CliError> {
     let found = Found::of(args, global)?;
     let config = found.config(args, global)?;
-    let trial = found.trial(args, &config)?;
+    let general = defaults(if config.is_none() { &global.set } else { &[] })?;
+    let trial = found.trial(args, config.as_ref(), &general)?;
+    let config = config.unwrap_or(general);
     let runtime = direct::runtime()?;
-    let _entered = runtime.enter();
-    let place = Place::new(&config, effects(args, &config, &trial)?);
-    let tried = runtime.block_on(place.run(&trial));
+    let effects = effects(args, &config, &trial)?;
+    let tried = runtime.block_on(async { Place::new(&config, effects).run(&trial).await });
     let tried = tried.map_err(|problem| CliError::Wrong(format!("handler `{}`: {problem}", trial.handler)))?;
     if global.json {
         output.json(&tried)?
     } else {
         print(&trial, &tried, output)?
+    }
+    if args.live {
+        live::publish(&tried.published, &args.server, (&config, global))?;
     }
     match tried.report.outcome {
         Outcome::Done => Ok(ExitCode::SUCCESS),
@@ -86,7 +91,7 @@ pub(super) fn run_to(args: &Try, global: &Global, output: &mut Output) -> Result
 enum Found {
     Letter(Box<DeadLetter>),
     /// A file's JSON object.
-    Event(Vec<u8>),
+    Text(Vec<u8>),
 }
 
 impl Found {
@@ -103,39 +108,43 @@ impl Found {
         }
         Ok(match json::read(&text) {
             Ok(letter) => Self::Letter(Box::new(letter)),
-            Err(_) => Self::Event(text),
+            Err(_) => Self::Text(text),
         })
     }
 
     fn letter(&self) -> Option<&DeadLetter> {
         match self {
             Self::Letter(letter) => Some(letter),
-            Self::Event(_) => None,
+            Self::Text(_) => None,
         }
     }
 
-    /// The configuration; that of a handler in general where none is there and none is needed.
-    fn config(&self, args: &Try, global: &Global) -> Result<Config, CliError> {
+    /// The configuration; none where none is there and none is needed.
+    fn config(&self, args: &Try, global: &Global) -> Result<Option<Config>, CliError> {
         let needs_none = self.letter().is_none() && args.component.is_some() && args.handler.is_none();
         // A file that was named has to be there.
-        if needs_none && global.config == Path::new(Global::CONFIG) && !global.config.exists() {
-            return defaults(&global.set);
-        }
-        global.load()
+        let is_named = global.config != Path::new(Global::CONFIG);
+        if needs_none && !is_named && !global.config.exists() { Ok(None) } else { global.load().map(Some) }
     }
 
-    fn trial(self, args: &Try, config: &Config) -> Result<Trial, CliError> {
+    fn trial(self, args: &Try, config: Option<&Config>, general: &Config) -> Result<Trial, CliError> {
         let letter = self.letter().map(|letter| letter.handler.as_str());
-        let picked = pick(&config.handlers, args.handler.as_deref(), letter, args.component.is_some());
-        let picked = picked.map_err(|why| CliError::Wrong(format!("{why} in `{}`", config.file.display())))?;
-        let (handler, mut chosen) = match picked {
-            Some((name, handler)) => (name.to_owned(), handler.clone()),
-            None => {
-                note("tried with default limits and no grants (--handler NAME takes those of a handler)");
-                let handler = defaults(&[])?.handlers.remove(NOBODY);
-                (NOBODY.to_owned(), handler.ok_or_else(|| CliError::Failed("no default handler".to_owned()))?)
+        let picked = match config {
+            None => None,
+            Some(config) => {
+                let picked = pick(&config.handlers, args.handler.as_deref(), letter, args.component.is_some());
+                picked.map_err(|why| CliError::Wrong(format!("{why} in `{}`", config.file.display())))?
             }
         };
+        let config = config.unwrap_or(general);
+        let general = general.handlers.get_key_value(NOBODY).map(|(name, handler)| (name.as_str(), handler));
+        let Some((handler, chosen)) = picked.or(general) else {
+            return Err(CliError::Failed("there is no handler in general, which is a bug of Weir".to_owned()));
+        };
+        if picked.is_none() {
+            note("tried with default limits and no grants (--handler NAME takes those of a handler)");
+        }
+        let (handler, mut chosen) = (handler.to_owned(), chosen.clone());
         if let Some(component) = &args.component {
             // The only one that was not asked for by its name.
             if args.handler.is_none() && letter.is_none() && picked.is_some() {
@@ -146,7 +155,7 @@ impl Found {
         let now = clock::now();
         let (event, queue, first_seen) = match self {
             Self::Letter(letter) => (letter.event, letter.queue, letter.first_at),
-            Self::Event(text) => {
+            Self::Text(text) => {
                 let queue = chosen.queues.first().map_or(NOBODY, String::as_str).to_owned();
                 let kind = config.queues.get(&queue).map_or(super::publish::TYPE, |queue| queue.kind.as_str());
                 let intake = Intake { queue: &queue, kind, max_event: config.server.max_event, now };
@@ -159,7 +168,17 @@ impl Found {
         if size > bound {
             return Err(CliError::Wrong(format!("`{}` is {size} bytes, more than `max-event` allows ({bound})", args.what)));
         }
+        say_filter(&chosen, &event);
         Ok(Trial { event, queue, first_seen, handler, config: chosen })
+    }
+}
+
+/// The filter is not asked: who tries an event wants it run. That it would never have come is said.
+fn say_filter(handler: &HandlerConfig, event: &Event) {
+    if let Some(filter) = &handler.filter
+        && !matches!(filter.matches(event), Ok(true))
+    {
+        note(&format!("the handler's filter does not let this event through: {}", filter.text()));
     }
 }
 
@@ -196,15 +215,18 @@ fn defaults(overrides: &[String]) -> Result<Config, CliError> {
 }
 
 fn effects(args: &Try, config: &Config, trial: &Trial) -> Result<Effects, CliError> {
-    // Without a mail there is nothing to look up.
+    // Without mails there is nothing to look up; what is published leaves when the handler is done.
     if !args.live || trial.config.grants.email.is_none() {
         return Ok(Effects::Captured);
     }
-    let store = Store::open(&config.server.data);
-    let store = store.map_err(|error| {
-        CliError::Failed(format!("`--live` needs to know which mails were sent before, so that none goes twice: {error}"))
-    })?;
-    Ok(Effects::Live(store))
+    match direct::made_store(config) {
+        Ok(store) => Ok(Effects::Live(store)),
+        Err(CliError::Failed(why)) => {
+            let text = format!("`--live` needs to know which mails were sent before, so that none goes twice: {why}");
+            Err(CliError::Failed(text))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, filter, grants, l
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
 const RUN: Form = Form::new("a way to run", "`\"auto\"` or `\"handler\"`");
+const ORDER_BY: Form = Form::new("the name of an attribute", "such as `subject` or `partitionkey`: letters a-z and digits");
 const ISOLATION: Form = Form::new("an isolation", "`\"fresh\"`");
 
 /// The default of `concurrency` on each core: handlers wait for relays more than they compute.
@@ -24,6 +25,15 @@ const ATTEMPTS_MAX: u32 = 1_000;
 
 /// A wait longer than this is a forgotten event.
 const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// More failures in a row than anybody waits for; 0 is how to say never.
+const PAUSE_AFTER_MAX: u32 = 1_000_000;
+
+/// Below it an event could be too old, or forgotten, before it is taken out of its queue.
+const AGE_MIN: Duration = Duration::from_millis(1);
+
+/// The store keeps each event of the window: a month of them is a mistake.
+const DUPLICATES_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 /// Ways to run that come later (surface.md §1, `run`; DESIGN.md §5).
 const RUN_LATER: [&str; 4] = ["batch", "http", "command", "messaging"];
@@ -38,7 +48,7 @@ pub(super) fn read(
 }
 
 fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
-    section.later(&["order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"]);
+    section.later(&["batch", "trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
         None => {
@@ -49,6 +59,11 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
     let queues = queues::names(section, known);
     let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
     let filter = filter::read(section);
+    let paused = section.flag("paused").unwrap_or(false);
+    let parked = limits::parked(section, ceilings);
+    let order_by = section.parsed("order-by", &ORDER_BY, attribute);
+    let expires = section.duration("expires", AGE_MIN..=WAIT_MAX);
+    let duplicates = section.duration("duplicates", AGE_MIN..=DUPLICATES_MAX);
     refuse_other_isolation(section);
     refuse_other_ways_to_run(section);
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
@@ -60,12 +75,27 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
         queues: queues?,
         concurrency,
         filter,
+        paused,
+        parked,
+        order_by,
+        expires,
+        duplicates,
         limits,
         limit_sources,
         retry,
         config,
         grants,
     })
+}
+
+/// The name of an attribute or extension that can order events.
+fn attribute(text: &str) -> Result<String, String> {
+    match text {
+        "data" => Err("order is by an attribute; data is not looked into".to_owned()),
+        "id" | "time" | "specversion" => Err(format!("`{text}` does not group events")),
+        _ if !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) => Ok(text.to_owned()),
+        _ => Err(String::new()),
+    }
 }
 
 /// A path as it is written in a text, absolute.
@@ -113,7 +143,6 @@ fn refuse_value(section: &mut Section<'_, '_>, field: &Field, name: &str, now: &
 }
 
 fn retry(section: &mut Section<'_, '_>) -> RetryPolicy {
-    section.later(&["pause-after"]);
     let default = RetryPolicy::default();
     let (backoff_from, backoff_to) =
         section.parsed("backoff", &BACKOFF, backoff).unwrap_or((default.backoff_from, default.backoff_to));
@@ -124,6 +153,7 @@ fn retry(section: &mut Section<'_, '_>) -> RetryPolicy {
         backoff_to,
         after_max: section.duration("after-max", Duration::ZERO..=WAIT_MAX).unwrap_or(default.after_max),
         outage: section.duration("outage", Duration::ZERO..=WAIT_MAX).unwrap_or(default.outage),
+        pause_after: section.number("pause-after", 0..=PAUSE_AFTER_MAX).unwrap_or(default.pause_after),
     }
 }
 

@@ -155,6 +155,21 @@ pub(super) fn read(section: &mut Section<'_, '_>, ceilings: &Ceilings) -> (Limit
     (limits, sources)
 }
 
+/// The default of `parked` (delivery.md §4).
+const PARKED: u64 = 1_000;
+
+/// `parked` has a ceiling too. At least one: with none, nothing could wait for its lane.
+pub(super) fn parked(section: &mut Section<'_, '_>, ceilings: &Ceilings) -> u32 {
+    let ceiling = LimitValue::Count(ceilings.parked.into());
+    let bound = Bound { name: "parked", default: LimitValue::Count(PARKED), ceiling };
+    let value = match section.take(bound.name) {
+        Some(field) => within(section, &field, &bound).0,
+        None => lowered(&bound).0,
+    };
+    let LimitValue::Count(count) = value else { return ceilings.parked };
+    u32::try_from(count).unwrap_or(ceilings.parked).max(1)
+}
+
 /// `concurrency` has a ceiling too, but is no limit of one event. The queues that a handler reads share it, so each needs a part.
 pub(super) fn concurrency(section: &mut Section<'_, '_>, per_core: usize, queues: usize, ceilings: &Ceilings) -> u32 {
     let cores = section.reader.surroundings.cores;

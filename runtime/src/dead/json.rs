@@ -7,9 +7,9 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{DEAD_LETTER_BYTES_MAX, DeadLetter};
+use super::{DEAD_LETTER_BYTES_MAX, DeadBounds, DeadLetter};
 use crate::clock::Timestamp;
-use crate::event::{self, Event};
+use crate::event;
 use crate::outcome::{Limit, Outcome};
 
 /// Every name that a limit can have (sandbox.md §3), to read back what was written.
@@ -37,14 +37,15 @@ pub fn to_json(letter: &DeadLetter) -> serde_json::Value {
     serde_json::to_value(letter).unwrap_or_default()
 }
 
-/// The dead letter as a place keeps it: without log and backtrace when it would be larger than [`DEAD_LETTER_BYTES_MAX`].
+/// The dead letter as a place with these bounds keeps it: without log and backtrace when it would be larger than all that the place
+/// keeps, or than [`DEAD_LETTER_BYTES_MAX`].
 ///
 /// # Errors
 /// When it can't be written as JSON.
-pub fn stored(letter: &DeadLetter) -> Result<Vec<u8>, String> {
+pub fn stored(letter: &DeadLetter, bounds: DeadBounds) -> Result<Vec<u8>, String> {
     let written = |letter: &DeadLetter| serde_json::to_vec(letter).map_err(|error| error.to_string());
     let bytes = written(letter)?;
-    if bytes.len() <= DEAD_LETTER_BYTES_MAX {
+    if bytes.len() <= DEAD_LETTER_BYTES_MAX && bytes.len() as u64 <= bounds.bytes {
         return Ok(bytes);
     }
     written(&DeadLetter { log: String::new(), backtrace: Vec::new(), ..letter.clone() })
@@ -119,14 +120,6 @@ struct WrittenLimit<'a> {
     value: u64,
 }
 
-struct AsCloudEvent<'a>(&'a Event);
-
-impl Serialize for AsCloudEvent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        event::json::write_into(self.0, serializer)
-    }
-}
-
 /// The fields of surface.md §3, in that order.
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -142,7 +135,7 @@ impl Serialize for DeadLetter {
         json.serialize_field("first_at", &self.first_at.to_string())?;
         json.serialize_field("dead_at", &self.dead_at.to_string())?;
         json.serialize_field("version", &self.version)?;
-        json.serialize_field("event", &AsCloudEvent(&self.event))?;
+        json.serialize_field("event", &event::json::AsJson(&self.event))?;
         json.serialize_field("log", &self.log)?;
         json.serialize_field("backtrace", &self.backtrace)?;
         json.end()
@@ -154,6 +147,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::event::Event;
 
     fn letter() -> DeadLetter {
         let event = Event {

@@ -65,7 +65,7 @@ pub trait DeadLetters: Send + Sync + 'static {
     }
 }
 
-/// How much is kept of one queue's dead letters.
+/// How much is kept of one queue's dead letters. The newest is kept whatever its size: no event is lost by being large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadBounds {
     /// How long: `dead-keep`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::{DeadCounts, DeadFilter, DeadLetter, DeadLetters, DeadPage};
-use crate::queue::BoxFuture;
+use crate::queue::{BoxFuture, Queue};
 use crate::store::StoreError;
 
 /// See the module.
@@ -23,6 +23,13 @@ impl DeadPlaces {
     #[must_use]
     pub fn new(store: Arc<dyn DeadLetters>, brokers: BTreeMap<String, Arc<dyn DeadLetters>>) -> Self {
         Self { store, brokers }
+    }
+
+    /// The store, and the places of those of these queues that have one on their broker.
+    #[must_use]
+    pub fn of_queues<'q>(store: Arc<dyn DeadLetters>, queues: impl IntoIterator<Item = (&'q str, &'q dyn Queue)>) -> Self {
+        let own = |(name, queue): (&str, &dyn Queue)| Some((name.to_owned(), queue.dead_letters()?));
+        Self::new(store, queues.into_iter().filter_map(own).collect())
     }
 
     /// Where the dead letters of a queue are put.

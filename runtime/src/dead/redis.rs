@@ -103,7 +103,7 @@ impl RedisDead {
                 && bytes < CALL_BYTES_MAX
                 && let Some(letter) = letters.next()
             {
-                let text = json::stored(letter).map_err(StoreError::Damaged)?;
+                let text = json::stored(letter, self.bounds).map_err(StoreError::Damaged)?;
                 (count, bytes) = (count + 1, bytes + text.len());
                 call.arg(&letter.id).arg(letter.dead_at.0.min(SCORE_MAX)).arg(&letter.queue).arg(&letter.handler);
                 call.arg(letter.outcome.unwrap_or_default()).arg(&letter.reason).arg(text);

@@ -6,32 +6,44 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 
 use super::Subscription;
-use super::work::{End, Ended, RUN_EVENTS, Work};
-use crate::clock::now;
-use crate::dead::DeadLetter;
+use super::admit::{is_addressed, is_expired};
+use super::lanes::Item;
+use super::work::{Cancel, Done, End, Ended, RUN_EVENTS, Work};
+use crate::clock::{Timestamp, now};
 use crate::handler::Version;
 use crate::outcome::Outcome;
 use crate::queue::{Delivery, Tries};
 use crate::sandbox::{self, Job, Report};
 use crate::stats::Cause;
-use crate::verdict::{Verdict, attempts_left, is_exhausted, verdict};
+use crate::store::{Claimed, EventKey, Sighting};
+use crate::verdict::{Verdict, attempts_left, verdict};
 
 /// Longest that a runner goes on before others on its thread get their turn.
 const TURN: Duration = Duration::from_millis(2);
 
+/// Added to a handler's deadline for the claim of an event (`duplicates`): publishing and settling end well within it.
+const CLAIM_MARGIN: Duration = Duration::from_secs(30);
+
+/// Longest before a claim of another delivery is looked at again: it may have been given up.
+const CLAIM_AGAIN: Duration = Duration::from_secs(1);
+
+/// When what is held in its lane is tried again while no instance of its handler can be made.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
 impl Subscription {
-    /// Takes events until none waits.
+    /// Takes events until none may run.
     pub(super) async fn run_what_waits(self: Arc<Self>) {
         let abort = self.abort.clone();
+        let cancel = Cancel::default();
         let mut lost = Lost { work: &self.work, running: false };
-        let mut ended = None;
+        let mut done = None;
         let (mut turn, mut taken) = (Instant::now(), 0);
-        while let Some(delivery) = self.work.next(ended.take()) {
+        while let Some(item) = self.work.next(done.take(), &cancel) {
             lost.running = true;
             // Only the end of the grace time drops a run: the delivery then stays leased, and closing the queue gives it back.
-            ended = tokio::select! {
+            done = tokio::select! {
                 biased;
-                ended = self.run(delivery) => Some(ended),
+                done = self.run_unless_lapsed(item, &cancel) => Some(done),
                 () = abort.cancelled() => return,
             };
             lost.running = false;
@@ -43,39 +55,135 @@ impl Subscription {
         }
     }
 
-    async fn run(&self, delivery: Delivery) -> Ended {
-        let policy = &self.handler.config.retry;
-        if is_exhausted(delivery.tries, policy) {
-            self.stats.count().outcomes[Outcome::Lost.index()] += 1;
-            let letter = self.dead_letter(&delivery, &Outcome::Lost, delivery.tries.failed, None);
-            return Ended::new(&delivery, End::Judged(Verdict::Dead, Some(letter)));
-        }
-        let version = self.handler.current();
-        let job = Job {
-            event: &delivery.event,
-            queue: &self.queue_name,
-            attempt: delivery.tries.failed + 1,
-            attempts_left: attempts_left(delivery.tries, policy),
-            first_seen: delivery.first_seen,
+    /// A run is stopped once its lease is gone (delivery.md §3).
+    async fn run_unless_lapsed(&self, mut item: Item, cancel: &Cancel) -> Done {
+        let position = item.delivery.position;
+        let lapsed = async {
+            loop {
+                cancel.notified().await;
+                // It may have been meant for the run before.
+                if self.work.is_lapsed(position) {
+                    return;
+                }
+            }
         };
-        let report = sandbox::run(&version.program, &version.setup, job).await;
+        let end = tokio::select! {
+            biased;
+            end = self.run(&mut item) => end,
+            () = lapsed => return Done::Lapsed(item),
+        };
+        match end {
+            RunEnd::Ended(end, claim) => Done::Ended(Ended { claim, ..Ended::new(&item, end) }),
+            RunEnd::Park(due) => Done::Park(item, due),
+        }
+    }
+
+    async fn run(&self, item: &mut Item) -> RunEnd {
+        let config = &self.handler.config;
+        let delivery = &item.delivery;
+        if is_expired(&delivery.event, delivery.first_seen, config.expires, now()) {
+            self.work.not_run();
+            return RunEnd::Ended(End::Expired, None);
+        }
+        let claim = match self.claim(delivery).await {
+            Ok(claim) => claim,
+            Err(Some(end)) => {
+                self.work.not_run();
+                return end;
+            }
+            Err(None) => None,
+        };
+        let before = delivery.tries;
+        self.queue.note(&self.name, delivery.position, Tries { failed: before.failed.saturating_add(1), ..before });
+        let version = self.handler.current();
+        let mut report = sandbox::run(&version.program, &version.setup, self.job(item)).await;
+        if report.outcome == Outcome::Done && !report.published.is_empty() {
+            let left = version.setup.limits.deadline.saturating_sub(report.elapsed);
+            if let Err(instead) = self.send(std::mem::take(&mut report.published), left).await {
+                report.outcome = instead;
+            }
+        }
         self.count(&report);
-        let verdict = verdict(&report.outcome, delivery.tries, policy, now(), fastrand::f64());
-        self.say(&delivery, &version, &report, verdict);
-        let end = match verdict {
+        let now = now();
+        let verdict = verdict(&report.outcome, before, &config.retry, now, fastrand::f64());
+        self.say(delivery, &version, &report, verdict);
+        self.observe(&report.outcome, now);
+        match verdict {
             Verdict::Pause => {
                 self.handler.fail(&version, &report.outcome.reason());
-                End::GivenBack(Cause::Pause)
+                if item.lane.is_some() {
+                    self.park(item, now.after(LOAD_AGAIN), before)
+                } else {
+                    RunEnd::Ended(End::GivenBack(Cause::Pause), claim)
+                }
             }
-            Verdict::Dead => {
-                let attempts = attempts(&report.outcome, delivery.tries);
-                let letter =
-                    self.dead_letter(&delivery, &report.outcome, attempts, Some((&version, report.log, report.backtrace)));
-                End::Judged(verdict, Some(letter))
+            Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim),
+            // What waits here keeps its claim: nobody else runs the event meanwhile.
+            Verdict::Retry { due, tries } if self.holds_retries() => self.park(item, due, tries),
+            Verdict::Ack | Verdict::Retry { .. } => RunEnd::Ended(End::Judged(verdict, None), claim),
+        }
+    }
+
+    fn job<'a>(&'a self, item: &'a Item) -> Job<'a> {
+        let Delivery { event, tries, first_seen, .. } = &item.delivery;
+        Job {
+            event,
+            queue: &self.queue_name,
+            order_key: item.lane.as_deref(),
+            attempt: tries.failed + 1,
+            attempts_left: attempts_left(*tries, &self.handler.config.retry),
+            first_seen: *first_seen,
+        }
+    }
+
+    /// Holds a retry here, and notes it for the case that this process is killed meanwhile.
+    fn park(&self, item: &mut Item, due: Timestamp, tries: Tries) -> RunEnd {
+        item.delivery.tries = tries;
+        self.queue.note(&self.name, item.delivery.position, tries);
+        RunEnd::Park(due)
+    }
+
+    /// Claims the event where `duplicates` is on (delivery.md §8); else nothing. An error is how the delivery ends or waits instead of
+    /// being run.
+    async fn claim(&self, delivery: &Delivery) -> Result<Option<Sighting>, Option<RunEnd>> {
+        if self.handler.config.duplicates.is_none() || is_addressed(&delivery.event) {
+            return Ok(None);
+        }
+        let position = self.queue.features().stable_position.then_some(delivery.position.0);
+        let claim = Sighting { key: EventKey::of(&delivery.event.source, &delivery.event.id), position };
+        let lease = self.handler.config.limits.deadline + CLAIM_MARGIN;
+        match self.shared.store.claim(&self.handler.name, lease, &[claim]).await {
+            Ok(claimed) => match claimed.first() {
+                Some(Claimed::Seen) => Err(Some(RunEnd::Ended(End::Duplicate, None))),
+                Some(Claimed::Taken { until }) => Err(Some(RunEnd::Park((*until).min(now().after(CLAIM_AGAIN))))),
+                Some(Claimed::Mine) | None => Ok(Some(claim)),
+            },
+            Err(error) => {
+                let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*delivery.event.id);
+                tracing::warn!(queue, handler, event, %error, "whether it is a duplicate can't be told now: it waits");
+                Err(Some(RunEnd::Park(now().after(CLAIM_AGAIN))))
             }
-            Verdict::Ack | Verdict::Retry { .. } => End::Judged(verdict, None),
-        };
-        Ended::new(&delivery, end)
+        }
+    }
+
+    /// Tells the circuit breaker how a run ended.
+    fn observe(&self, outcome: &Outcome, now: Timestamp) {
+        // No instance was made: it says nothing of what is outside.
+        if matches!(outcome, Outcome::Load { .. }) {
+            self.work.not_run();
+            return;
+        }
+        let outside = matches!(outcome, Outcome::Host { .. });
+        let changed = self.breaker.send_if_modified(|breaker| breaker.observe(outside, now, fastrand::f64()));
+        if changed {
+            let (queue, handler, reason) = (&*self.queue_name, &*self.handler.name, outcome.reason());
+            match self.paused_until() {
+                Some(until) => {
+                    tracing::warn!(queue, handler, reason, %until, "everything fails from outside: paused, one event is tried then")
+                }
+                None => tracing::info!(queue, handler, "it works again: all events are taken"),
+            }
+        }
     }
 
     fn count(&self, report: &Report) {
@@ -118,34 +226,14 @@ impl Subscription {
             Verdict::Pause => tracing::warn!(handler, queue, event, attempt, version, outcome, "event given back"),
         }
     }
+}
 
-    fn dead_letter(
-        &self,
-        delivery: &Delivery,
-        outcome: &Outcome,
-        attempts: u32,
-        run: Option<(&Version, String, Vec<String>)>,
-    ) -> Box<DeadLetter> {
-        let (version, log, backtrace) = match run {
-            Some((version, log, backtrace)) => (Some(version.program.digest.to_string()), log, backtrace),
-            None => (None, String::new(), Vec::new()),
-        };
-        Box::new(DeadLetter {
-            id: DeadLetter::id_for(&self.queue_name, &self.handler.name, delivery),
-            handler: self.handler.name.to_string(),
-            queue: self.queue_name.to_string(),
-            reason: outcome.reason(),
-            outcome: Some(outcome.name()),
-            limit: outcome.limit(),
-            attempts,
-            first_at: delivery.first_seen,
-            dead_at: now(),
-            version,
-            event: Arc::clone(&delivery.event),
-            log,
-            backtrace,
-        })
-    }
+/// What a run came to for its delivery.
+enum RunEnd {
+    /// It ended, with the claim that it had.
+    Ended(End, Option<Sighting>),
+    /// It is held here until then.
+    Park(Timestamp),
 }
 
 /// Takes a runner that ends in the middle of a run out of the count: at the end of the grace time, or by a panic, which is a bug.
@@ -160,9 +248,4 @@ impl Drop for Lost<'_> {
             self.work.lose_runner();
         }
     }
-}
-
-/// Tries that counted: an outside failure is none.
-fn attempts(outcome: &Outcome, before: Tries) -> u32 {
-    before.failed + u32::from(!matches!(outcome, Outcome::Host { .. }))
 }

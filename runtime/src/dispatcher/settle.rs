@@ -1,13 +1,17 @@
-//! The settling side of a subscription: dead letters first, then the queue, then the counters; in batches, and again until it worked.
+//! The settling side of a subscription: dead letters and duplicates first, then the queue, then the counters; in batches, and again
+//! until it worked.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Subscription;
 use super::work::{End, Ended};
 use crate::clock::now;
-use crate::dead::{DeadLetter, DeadLetters};
-use crate::queue::{QueueError, Settle, Settlement};
-use crate::stats::Cause;
+use crate::dead::DeadLetter;
+use crate::queue::{Position, QueueError, Settle, Settlement};
+use crate::stats::{Cause, Counts};
+use crate::store::Sighting;
 use crate::verdict::Verdict;
 
 /// Waits between attempts at a store or queue that is away: doubled from the first to the longest.
@@ -16,18 +20,44 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// Attempts at settling while the process stops: what is not settled by then is delivered again.
 const LAST_ATTEMPTS: u32 = 3;
 
+/// The wait before the next attempt at what failed; none: the process stops, and it was tried often enough.
+struct Again<'a> {
+    of: &'a Subscription,
+    wait: Duration,
+    failures: u32,
+}
+
+impl Again<'_> {
+    async fn wait(&mut self) -> Option<()> {
+        self.failures += 1;
+        if self.failures >= LAST_ATTEMPTS && self.of.runners.is_closed() {
+            return None;
+        }
+        tokio::time::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(AGAIN.1);
+        Some(())
+    }
+}
+
 impl Subscription {
     /// Settles what ends until nothing more will.
-    pub(super) async fn settle_until_closed(&self) {
+    pub(super) async fn settle_until_closed(self: &Arc<Self>) {
         while let Some(ended) = self.work.ended().await {
             // What needs no dead letter does not wait for those that do.
             let (letters, others): (Vec<_>, Vec<_>) = ended.into_iter().partition(|ended| letter(ended).is_some());
-            if self.settle(&others).await {
-                self.count_ended(&others);
+            if self.keep(&others).await
+                && let Some(late) = self.settle(&others).await
+            {
+                self.count_ended(&others, &late);
             }
-            if self.bury(&letters).await && self.settle(&letters).await {
-                self.count_ended(&letters);
+            if self.bury(&letters).await
+                && let Some(late) = self.settle(&letters).await
+            {
+                self.count_ended(&letters, &late);
+                let runners = self.work.leave(&letters);
+                self.start_runners(runners);
             }
+            self.release(others.iter().chain(&letters)).await;
             self.work.settled();
         }
     }
@@ -36,93 +66,125 @@ impl Subscription {
     ///
     /// Whether all of them are; false only when the process stops first.
     async fn bury(&self, ended: &[Ended]) -> bool {
-        let (mut wait, mut failures) = (AGAIN.0, 0);
+        let letters: Vec<&DeadLetter> = ended.iter().filter_map(letter).collect();
+        if letters.is_empty() {
+            return true;
+        }
+        let mut again = self.again();
         loop {
-            let letters: Vec<&DeadLetter> = ended.iter().filter_map(letter).collect();
-            let Err(error) = self.store.put(&letters).await else {
+            let Err(error) = self.shared.letters.put(&letters).await else {
                 self.handler.release();
                 return true;
             };
-            failures += 1;
             self.handler.hold(&format!("dead letters can't be kept: {error}"));
-            if failures >= LAST_ATTEMPTS && self.runners.is_closed() {
+            if again.wait().await.is_none() {
                 return false;
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(AGAIN.1);
         }
     }
 
-    /// Whether it was settled; an attempt that fails is said once and made again, until the process stops.
-    async fn settle(&self, ended: &[Ended]) -> bool {
-        if ended.is_empty() {
+    /// Where `duplicates` is on, what is acknowledged stands in the store before (delivery.md §8). As [`Subscription::bury`].
+    async fn keep(&self, ended: &[Ended]) -> bool {
+        let Some(window) = self.handler.config.duplicates else { return true };
+        let acked = ended.iter().filter(|ended| matches!(ended.end, End::Judged(Verdict::Ack, _)));
+        let claims: Vec<Sighting> = acked.filter_map(|ended| ended.claim).collect();
+        if claims.is_empty() {
             return true;
         }
-        let settlements: Vec<Settlement> = ended.iter().map(settlement).collect();
-        let (mut wait, mut failures) = (AGAIN.0, 0);
+        let mut again = self.again();
         loop {
-            match self.queue.settle(&self.name, settlements.clone()).await {
-                Ok(_late) => return true,
-                Err(QueueError::Closed) => return false,
-                Err(error) => {
-                    failures += 1;
-                    if failures == 1 {
-                        tracing::error!(queue = %self.queue_name, handler = %self.handler.name, %error, "queue can't settle, trying again");
-                    }
-                    if failures >= LAST_ATTEMPTS && self.runners.is_closed() {
-                        return false;
-                    }
-                }
+            let Err(error) = self.shared.store.keep(&self.handler.name, window, &claims).await else {
+                self.handler.release();
+                return true;
+            };
+            self.handler.hold(&format!("what has ended can't be kept for `duplicates`: {error}"));
+            if again.wait().await.is_none() {
+                return false;
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(AGAIN.1);
         }
     }
 
-    fn count_ended(&self, ended: &[Ended]) {
+    /// Claims of what did not end acknowledged are given up; those that can't be end with their lease.
+    async fn release(&self, ended: impl Iterator<Item = &Ended>) {
+        let not_acked = ended.filter(|ended| !matches!(ended.end, End::Judged(Verdict::Ack, _)));
+        let claims: Vec<Sighting> = not_acked.filter_map(|ended| ended.claim).collect();
+        if !claims.is_empty()
+            && let Err(error) = self.shared.store.release(&self.handler.name, &claims).await
+        {
+            tracing::debug!(handler = %self.handler.name, %error, "claims of events end with their lease");
+        }
+    }
+
+    /// Settles, and says which of it came too late; none when the process stops first. An attempt that fails is said once and made again.
+    async fn settle(&self, ended: &[Ended]) -> Option<HashSet<Position>> {
+        if ended.is_empty() {
+            return Some(HashSet::new());
+        }
+        let settlements: Vec<Settlement> = ended.iter().map(settlement).collect();
+        let mut again = self.again();
+        loop {
+            match self.queue.settle(&self.name, settlements.clone()).await {
+                Ok(late) => return Some(late.into_iter().collect()),
+                Err(QueueError::Closed) => return None,
+                Err(error) if again.failures == 0 => {
+                    tracing::error!(queue = %self.queue_name, handler = %self.handler.name, %error, "queue can't settle, trying again");
+                }
+                Err(_) => {}
+            }
+            again.wait().await?;
+        }
+    }
+
+    fn again(&self) -> Again<'_> {
+        Again { of: self, wait: AGAIN.0, failures: 0 }
+    }
+
+    /// Those that came too late run again, whatever they ended as.
+    fn count_ended(&self, ended: &[Ended], late: &HashSet<Position>) {
         let now = now();
         let mut counts = self.stats.count();
         counts.in_flight = counts.in_flight.saturating_sub(ended.len() as u64);
         for ended in ended {
-            let over = match &ended.end {
-                End::Judged(Verdict::Ack, _) => {
-                    counts.acked += 1;
-                    true
-                }
-                End::Judged(Verdict::Dead, _) => {
-                    counts.dead += 1;
-                    true
-                }
-                End::Judged(Verdict::Retry { .. }, _) => {
-                    counts.count_returned(Cause::Delay);
-                    false
-                }
-                End::Judged(Verdict::Pause, _) => {
-                    counts.count_returned(Cause::Pause);
-                    false
-                }
-                End::GivenBack(cause) => {
-                    counts.count_returned(*cause);
-                    false
-                }
-            };
-            if over {
+            if !late.is_empty() && late.contains(&ended.position) {
+                counts.count_returned(Cause::Lease);
+            } else if count_end(&mut counts, &ended.end) {
                 counts.age.observe(now.since(ended.first_seen).as_secs_f64());
             }
         }
     }
 }
 
+/// Counts one; whether its event is over.
+fn count_end(counts: &mut Counts, end: &End) -> bool {
+    let cause = match end {
+        End::Judged(Verdict::Retry { .. }, _) => Cause::Delay,
+        End::Judged(Verdict::Pause, _) => Cause::Pause,
+        End::GivenBack(cause) => *cause,
+        End::Judged(Verdict::Ack, _) => return add(&mut counts.acked),
+        End::Judged(Verdict::Dead, _) => return add(&mut counts.dead),
+        End::Filtered => return add(&mut counts.filtered),
+        End::Expired => return add(&mut counts.expired),
+        End::Duplicate => return add(&mut counts.duplicate),
+    };
+    counts.count_returned(cause);
+    false
+}
+
+fn add(count: &mut u64) -> bool {
+    *count += 1;
+    true
+}
+
 fn letter(ended: &Ended) -> Option<&DeadLetter> {
     match &ended.end {
         End::Judged(_, letter) => letter.as_deref(),
-        End::GivenBack(_) => None,
+        _ => None,
     }
 }
 
 fn settlement(ended: &Ended) -> Settlement {
     let settle = match &ended.end {
-        End::Judged(Verdict::Ack | Verdict::Dead, _) => Settle::Ack,
+        End::Judged(Verdict::Ack | Verdict::Dead, _) | End::Filtered | End::Expired | End::Duplicate => Settle::Ack,
         End::Judged(Verdict::Retry { due, tries }, _) => Settle::Retry { due: *due, tries: *tries },
         End::Judged(Verdict::Pause, _) | End::GivenBack(_) => Settle::Return,
     };

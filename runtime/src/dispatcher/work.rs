@@ -1,17 +1,19 @@
-//! What one subscription holds between pull and settlement: events that wait for a runner, and ends that wait to be settled.
+//! What one subscription holds between pull and settlement: what `lanes.rs` holds, what runs, and ends that wait to be settled.
 //!
-//! Plain state under one lock. Who pulls, runs and settles stands beside it.
+//! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::UNSETTLED_MAX;
+use super::lanes::{Item, Lane, Lanes};
 use crate::clock::Timestamp;
 use crate::dead::DeadLetter;
 use crate::queue::{Delivery, Position};
-use crate::stats::Cause;
+use crate::stats::{Cause, SubscriptionStats};
+use crate::store::Sighting;
 use crate::verdict::Verdict;
 
 /// Events that one runner takes before another is started for those that wait: long enough to keep caches warm (engine-floor.md).
@@ -20,16 +22,23 @@ pub(super) const RUN_EVENTS: usize = 16;
 /// Most ends that wait for more before they are settled together.
 const FLUSH_MAX: usize = 32;
 
+/// Most bytes of events that are parked (delivery.md §4).
+const PARKED_BYTES_MAX: u64 = 64 << 20;
+
 /// A delivery that ended: without its event, so that what waits to be settled is small.
 pub(super) struct Ended {
     pub(super) position: Position,
     pub(super) first_seen: Timestamp,
+    pub(super) lane: Option<Lane>,
+    /// Its claim, where `duplicates` is on.
+    pub(super) claim: Option<Sighting>,
     pub(super) end: End,
 }
 
 impl Ended {
-    pub(super) fn new(delivery: &Delivery, end: End) -> Self {
-        Self { position: delivery.position, first_seen: delivery.first_seen, end }
+    pub(super) fn new(item: &Item, end: End) -> Self {
+        let Delivery { position, first_seen, .. } = item.delivery;
+        Self { position, first_seen, lane: item.lane.clone(), claim: None, end }
     }
 }
 
@@ -37,40 +46,85 @@ impl Ended {
 pub(super) enum End {
     /// By its verdict; with its dead letter when that is the verdict.
     Judged(Verdict, Option<Box<DeadLetter>>),
+    /// Without being run: not for this handler, too old, or seen before.
+    Filtered,
+    Expired,
+    Duplicate,
     /// Not run, or without a say: given back as it was.
     GivenBack(Cause),
 }
 
+/// What a runner did with what it took.
+pub(super) enum Done {
+    /// It ended, and is to be settled.
+    Ended(Ended),
+    /// It is held here until this time.
+    Park(Item, Timestamp),
+    /// Its lease is gone: there is nothing to settle.
+    Lapsed(Item),
+}
+
+/// Stops a run from outside.
+pub(super) type Cancel = Arc<Notify>;
+
 /// See the module.
 pub(super) struct Work {
-    // std's mutex: held for a few moves of a delivery, never across an await.
+    // std's mutex: held for a few moves of a delivery, never across an await. The counters' lock is taken inside it, never around it.
     state: Mutex<State>,
-    slots: usize,
+    stats: Arc<SubscriptionStats>,
+    /// Most that is parked.
+    parked_max: usize,
     flush_at: usize,
+    /// Whether leases may be lost while the process lives: then runs can be stopped one by one.
+    leases_lapse: bool,
     /// The settler: something ended, or nothing more will.
     ended: Notify,
     /// The puller: there may be room; the drain: nothing may be left.
     room: Notify,
+    /// The keeper: something waits for its time that did not before.
+    timed: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Delivery>,
+    lanes: Lanes,
+    /// Of `lanes.parked()`, what the counters know.
+    counted: usize,
+    /// Deliveries that may run at once now.
+    allowed: usize,
+    /// Whether it is one, to see what comes of it.
+    probing: bool,
     /// Deliveries that are run now.
     running: usize,
     runners: usize,
+    /// Those of them that can be stopped, and whether their lease is gone.
+    cancels: HashMap<Position, (Cancel, bool)>,
     ended: Vec<Ended>,
     /// Ended ones taken by the settler and not settled yet.
     settling: usize,
     /// Moves when a delivery is taken to be run: a runner that stands still shows.
     taken: u64,
+    draining: bool,
     closed: bool,
+    /// Said once until there is room again.
+    full: bool,
+}
+
+/// That nothing is pulled because too much is parked: how much, and for which lane most of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedFull {
+    /// How many are parked.
+    pub parked: usize,
+    /// The lane that holds most of them, and how many.
+    pub longest: Option<(String, usize)>,
 }
 
 impl Work {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(super) fn new(slots: usize, parked_max: usize, leases_lapse: bool, stats: Arc<SubscriptionStats>) -> Self {
         let flush_at = (slots / 2).clamp(1, FLUSH_MAX);
-        Self { state: Mutex::default(), slots, flush_at, ended: Notify::new(), room: Notify::new() }
+        let state = Mutex::new(State { allowed: slots, ..State::default() });
+        let (ended, room, timed) = (Notify::new(), Notify::new(), Notify::new());
+        Self { state, stats, parked_max, flush_at, leases_lapse, ended, room, timed }
     }
 
     // Nothing under the lock can panic half way; a poisoned lock's state is whole.
@@ -78,36 +132,89 @@ impl Work {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the counters what has moved between running and parked.
+    fn count_parked(&self, state: &mut State) {
+        let parked = state.lanes.parked();
+        if parked != state.counted {
+            let mut counts = self.stats.count();
+            counts.in_flight = (counts.in_flight + state.counted as u64).saturating_sub(parked as u64);
+            counts.parked = (counts.parked + parked as u64).saturating_sub(state.counted as u64);
+            state.counted = parked;
+        }
+    }
+
+    /// How many may run at once from now on, or one in all, to probe; says how many runners to start.
+    pub(super) fn allow(&self, allowed: usize, probing: bool) -> usize {
+        let mut state = self.state();
+        (state.allowed, state.probing) = (allowed, probing);
+        self.room.notify_waiters();
+        state.wanted_runners()
+    }
+
     /// Waits until something can be pulled, and says how many.
     pub(super) async fn room(&self) -> usize {
         loop {
             let notified = self.room.notified();
-            {
-                let state = self.state();
-                let unsettled = state.ended.len() + state.settling;
-                let room = self.slots.saturating_sub(state.waiting.len() + state.running);
-                if room > 0 && unsettled < UNSETTLED_MAX {
-                    return room;
-                }
+            let room = self.room_now();
+            if room > 0 {
+                return room;
             }
             notified.await;
         }
     }
 
-    /// Takes in what was pulled and says how many runners to start for it.
-    pub(super) fn push(&self, deliveries: Vec<Delivery>) -> usize {
+    fn room_now(&self) -> usize {
         let mut state = self.state();
-        state.waiting.extend(deliveries);
-        let wanted = state.waiting.len().div_ceil(RUN_EVENTS);
-        let start = wanted.saturating_sub(state.runners);
-        state.runners += start;
-        start
+        let unsettled = state.ended.len() + state.settling;
+        let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
+        if room == 0 || unsettled >= UNSETTLED_MAX {
+            return 0;
+        }
+        let parked = state.lanes.parked();
+        let left = self.parked_max.saturating_sub(parked);
+        if left == 0 || state.lanes.parked_bytes() >= PARKED_BYTES_MAX {
+            if !std::mem::replace(&mut state.full, true) {
+                let (lane, count) = state.lanes.longest().map_or(("", 0), |(lane, count)| (&**lane, count));
+                let (queue, handler) = (&self.stats.queue, &self.stats.handler);
+                tracing::warn!(%queue, %handler, parked, lane, count, "`parked` is full: nothing is pulled until one of them ends");
+            }
+            return 0;
+        }
+        state.full = false;
+        room.min(left)
     }
 
-    /// How many deliveries were taken so far, while others wait; none when nothing waits.
+    /// Whether nothing is pulled because too much is parked.
+    pub(super) fn parked_full(&self) -> Option<ParkedFull> {
+        let state = self.state();
+        let longest = || state.lanes.longest().map(|(lane, count)| (lane.to_string(), count));
+        state.full.then(|| ParkedFull { parked: state.lanes.parked(), longest: longest() })
+    }
+
+    /// Takes in what was pulled, and what of it ended without a run; says how many runners to start.
+    pub(super) fn push(&self, items: Vec<Item>, ended: Vec<Ended>) -> usize {
+        let mut state = self.state();
+        let count = (items.len() + ended.len()) as u64;
+        {
+            let mut counts = self.stats.count();
+            counts.received += count;
+            counts.in_flight += count;
+        }
+        for item in items {
+            state.lanes.arrive(item);
+        }
+        self.count_parked(&mut state);
+        if !ended.is_empty() {
+            state.ended.extend(ended);
+            self.ended.notify_one();
+        }
+        state.wanted_runners()
+    }
+
+    /// How many deliveries were taken so far, while others wait that may run; none when nothing does.
     pub(super) fn taken_while_waiting(&self) -> Option<u64> {
         let state = self.state();
-        (!state.waiting.is_empty()).then_some(state.taken)
+        (state.lanes.waiting() > 0 && state.running < state.allowed).then_some(state.taken)
     }
 
     /// When nothing was taken since `taken`, every runner is held up: a runner for each that waits.
@@ -117,31 +224,137 @@ impl Work {
             return 0;
         }
         let not_begun = state.runners.saturating_sub(state.running);
-        let start = state.waiting.len().saturating_sub(not_begun);
+        let may_run = state.lanes.waiting().min(state.allowed.saturating_sub(state.running));
+        let start = may_run.saturating_sub(not_begun);
         state.runners += start;
         start
     }
 
-    /// A runner hands in what it ended and takes the next; none: the runner is to end.
-    pub(super) fn next(&self, ended: Option<Ended>) -> Option<Delivery> {
+    /// A runner hands in what it did and takes the next; none: the runner is to end.
+    pub(super) fn next(&self, done: Option<Done>, cancel: &Cancel) -> Option<Item> {
         let mut state = self.state();
-        if let Some(ended) = ended {
-            state.running -= 1;
-            state.ended.push(ended);
+        if let Some(done) = done {
+            self.take_back(&mut state, done);
         }
-        let next = state.waiting.pop_front();
-        match next {
-            Some(_) => {
+        let next = state.take();
+        match &next {
+            Some(item) => {
                 state.running += 1;
                 state.taken += 1;
+                if self.leases_lapse {
+                    state.cancels.insert(item.delivery.position, (Arc::clone(cancel), false));
+                }
             }
             None => state.runners -= 1,
         }
         // With nothing left to take, nothing is gained by gathering more: what ended must not wait for what still runs.
-        if state.ended.len() >= self.flush_at || (state.waiting.is_empty() && !state.ended.is_empty()) {
+        let nothing_left = state.lanes.waiting() == 0 || next.is_none();
+        if state.ended.len() >= self.flush_at || (nothing_left && !state.ended.is_empty()) {
             self.ended.notify_one();
         }
         next
+    }
+
+    fn take_back(&self, state: &mut State, done: Done) {
+        state.running -= 1;
+        match done {
+            Done::Ended(ended) => {
+                state.cancels.remove(&ended.position);
+                // A lane waits until a dead letter is durable, so that the queue never holds a later event as ended before it.
+                if !matches!(ended.end, End::Judged(Verdict::Dead, _)) {
+                    state.lanes.leave(ended.lane.as_ref());
+                    self.count_parked(state);
+                }
+                state.ended.push(ended);
+            }
+            Done::Park(item, due) => {
+                let lapsed = state.cancels.remove(&item.delivery.position).is_some_and(|(_, lapsed)| lapsed);
+                if lapsed {
+                    self.count_lapsed(state, &item);
+                    return;
+                }
+                state.lanes.park(item, due);
+                self.count_parked(state);
+                self.timed.notify_one();
+            }
+            Done::Lapsed(item) => {
+                state.cancels.remove(&item.delivery.position);
+                self.count_lapsed(state, &item);
+            }
+        }
+        if state.draining {
+            self.drain(state, Cause::Shutdown);
+        }
+    }
+
+    fn count_lapsed(&self, state: &mut State, item: &Item) {
+        {
+            let mut counts = self.stats.count();
+            counts.in_flight = counts.in_flight.saturating_sub(1);
+            counts.count_returned(Cause::Lease);
+        }
+        state.lanes.leave(item.lane.as_ref());
+        self.count_parked(state);
+        state.probe_again();
+        self.room.notify_waiters();
+    }
+
+    /// What was taken ended or was parked without a run.
+    pub(super) fn not_run(&self) {
+        self.state().probe_again();
+        self.room.notify_waiters();
+    }
+
+    /// Whether the run's lease is gone: what stops runners may have been meant for the run before.
+    pub(super) fn is_lapsed(&self, position: Position) -> bool {
+        self.state().cancels.get(&position).is_some_and(|(_, lapsed)| *lapsed)
+    }
+
+    /// Leases are gone: what runs is stopped, what waits is let go. What has ended is settled, and the queue says that it is late. Says
+    /// how many runners to start.
+    pub(super) fn lose(&self, positions: &[Position]) -> usize {
+        let mut state = self.state();
+        for position in positions {
+            if let Some((cancel, lapsed)) = state.cancels.get_mut(position) {
+                *lapsed = true;
+                cancel.notify_one();
+            }
+        }
+        let lost = positions.iter().copied().collect::<HashSet<_>>();
+        let gone = state.lanes.lose(&lost);
+        self.count_parked(&mut state);
+        let mut counts = self.stats.count();
+        counts.in_flight = counts.in_flight.saturating_sub(gone as u64);
+        (0..gone).for_each(|_| counts.count_returned(Cause::Lease));
+        drop(counts);
+        self.room.notify_waiters();
+        state.wanted_runners()
+    }
+
+    /// Lanes of dead letters that are durable and settled go on; says how many runners to start.
+    pub(super) fn leave(&self, ended: &[Ended]) -> usize {
+        let mut state = self.state();
+        for ended in ended {
+            state.lanes.leave(ended.lane.as_ref());
+        }
+        self.count_parked(&mut state);
+        if state.draining {
+            self.drain(&mut state, Cause::Shutdown);
+        }
+        state.wanted_runners()
+    }
+
+    /// Lets run what is due; says when the next one is, and how many runners to start.
+    pub(super) fn release_due(&self, now: Timestamp) -> (Option<Timestamp>, usize) {
+        let mut state = self.state();
+        state.lanes.release_due(now);
+        self.count_parked(&mut state);
+        (state.lanes.next_due(), state.wanted_runners())
+    }
+
+    /// Waits until something may wait for its time that did not before.
+    pub(super) async fn timed(&self) {
+        self.timed.notified().await;
     }
 
     /// A runner ended without handing in what it ran.
@@ -153,11 +366,32 @@ impl Work {
         self.room.notify_waiters();
     }
 
-    /// Ends everything that waits as given back at shutdown.
-    pub(super) fn give_back_waiting(&self) {
+    /// Gives back everything that does not run, because of a pause.
+    pub(super) fn give_back(&self) {
+        self.drain(&mut self.state(), Cause::Pause);
+    }
+
+    /// Gives back everything that does not run, and from now on whatever is not ended by its run.
+    pub(super) fn stop(&self) {
         let mut state = self.state();
-        let waiting = std::mem::take(&mut state.waiting);
-        state.ended.extend(waiting.iter().map(|delivery| Ended::new(delivery, End::GivenBack(Cause::Shutdown))));
+        state.draining = true;
+        self.drain(&mut state, Cause::Shutdown);
+    }
+
+    fn drain(&self, state: &mut State, cause: Cause) {
+        let held = state.lanes.drain();
+        self.count_parked(state);
+        let ends = held.into_iter().map(|(item, due)| {
+            let tries = item.delivery.tries;
+            // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
+            let end = match (due, &item.lane) {
+                (Some(_), Some(_)) => End::Judged(Verdict::Retry { due: Timestamp(0), tries }, None),
+                (Some(due), None) => End::Judged(Verdict::Retry { due, tries }, None),
+                (None, _) => End::GivenBack(cause),
+            };
+            Ended::new(&item, end)
+        });
+        state.ended.extend(ends);
         self.ended.notify_one();
     }
 
@@ -203,5 +437,34 @@ impl Work {
     pub(super) fn settled(&self) {
         self.state().settling = 0;
         self.room.notify_waiters();
+    }
+}
+
+impl State {
+    /// Runners to start so that each takes a run of events; those that stand still are found by [`Work::unstall`].
+    fn wanted_runners(&mut self) -> usize {
+        let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
+        let start = may_run.div_ceil(RUN_EVENTS).saturating_sub(self.runners);
+        self.runners += start;
+        start
+    }
+
+    /// Takes the next to run, if it may.
+    fn take(&mut self) -> Option<Item> {
+        if self.running >= self.allowed {
+            return None;
+        }
+        let item = self.lanes.take()?;
+        if self.probing {
+            self.allowed = 0;
+        }
+        Some(item)
+    }
+
+    /// What was taken to probe did not run: another one may.
+    fn probe_again(&mut self) {
+        if self.probing {
+            self.allowed = 1;
+        }
     }
 }

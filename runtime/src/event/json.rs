@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
-use serde::ser::{SerializeMap, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::{Event, EventError};
@@ -69,6 +69,16 @@ pub fn write_into<S: Serializer>(event: &Event, serializer: S) -> Result<S::Ok, 
         }
     }
     map.end()
+}
+
+/// An event as a value of a larger JSON text.
+#[derive(Debug, Clone, Copy)]
+pub struct AsJson<'a>(pub &'a Event);
+
+impl Serialize for AsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        write_into(self.0, serializer)
+    }
 }
 
 type Field<'a> = (String, &'a RawValue);

@@ -9,11 +9,15 @@
 
 mod command;
 mod live;
+mod load;
 mod lock;
+mod lost;
 mod plan;
 mod pull;
 mod recent;
 mod row;
+mod running;
+mod settle;
 mod store;
 mod tables;
 mod writer;
@@ -31,9 +35,10 @@ use self::live::Live;
 use self::lock::FolderLock;
 use self::recent::Recent;
 use self::row::Row;
+use self::running::Running;
 use self::store::{Opener, Store};
 use self::writer::{Recovery, Writer};
-use super::{BoxFuture, Delivery, Depth, Features, Position, Publish, Queue, QueueError, Settle, Settlement, Start};
+use super::{BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settlement, Start, Tries};
 use crate::clock;
 
 /// Most bytes of events, in KiB, that wait for the next commits: beyond it publishers wait before their events are written down, so
@@ -61,6 +66,7 @@ struct Shared {
     name: String,
     max_size: u64,
     store: Store,
+    running: Running,
     // std's mutex: held for the work of one call or for planning one commit, never while the file is read or written.
     live: Mutex<Live>,
     /// Wakes waiting pulls, of all subscriptions, when there may be something for them.
@@ -93,8 +99,10 @@ impl DiskQueue {
 
     fn open_with(folder: &Path, name: String, max_size: u64, opener: Opener) -> Result<Arc<Self>, QueueError> {
         let lock = FolderLock::take(folder)?;
+        let (running, notes) = Running::open(folder)?;
         let (store, loaded) = Store::open(folder, opener)?;
-        let store::Loaded { ledger, written } = loaded;
+        let (loaded, counted) = lost::count(&store, loaded, &notes, &name)?;
+        let load::Loaded { ledger, written } = loaded;
         let live = Live {
             ledger,
             numbers: written.numbers,
@@ -102,10 +110,11 @@ impl DiskQueue {
             delayed: written.delayed,
             recent: Recent::tail(),
             ahead: std::collections::BTreeMap::new(),
+            slots: running.begin(counted),
             closed: false,
         };
         let waiting = Arc::new(Semaphore::new(WAITING_KIB_MAX as usize));
-        let shared = Arc::new(Shared { name, max_size, store, live: Mutex::new(live), changed: Notify::new(), waiting });
+        let shared = Arc::new(Shared { name, max_size, store, running, live: Mutex::new(live), changed: Notify::new(), waiting });
         let (commands, receiver) = mpsc::channel(writer::COMMANDS_MAX);
         let (ended_sender, ended) = watch::channel(());
         let writer = Writer {
@@ -168,26 +177,6 @@ impl DiskQueue {
             }
         }
         self.ask(|answer| Command::Publish { rows, delayed, weight, answer }).await
-    }
-
-    async fn settle_batch(&self, subscription: &str, batch: Vec<Settlement>) -> Result<Vec<Position>, QueueError> {
-        let (returned, lasting): (Vec<_>, Vec<_>) = batch.into_iter().partition(|settlement| settlement.settle == Settle::Return);
-        if !lasting.is_empty() {
-            let subscription = subscription.to_owned();
-            self.ask(|answer| Command::Settle { subscription, batch: lasting, answer }).await?;
-        }
-        let mut live = self.shared.open()?;
-        if let Some(reading) = live.ledger.readings.get_mut(subscription) {
-            for seq in returned.iter().filter_map(|settlement| u64::try_from(settlement.position.0).ok()) {
-                reading.give_back(seq);
-            }
-        }
-        drop(live);
-        if !returned.is_empty() {
-            self.shared.changed.notify_waiters();
-        }
-        // Leases last as long as the process: none comes too late.
-        Ok(Vec::new())
     }
 
     async fn end(&self) {
@@ -259,6 +248,14 @@ impl Queue for DiskQueue {
             shared: false,
             hold: None,
         }
+    }
+
+    fn note(&self, subscription: &str, position: Position, tries: Tries) {
+        self.note_tries(subscription, position, tries);
+    }
+
+    fn health(&self) -> Health {
+        Health { connected_once: true, error: self.shared.store.broken() }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -52,6 +52,13 @@ pub(super) struct Pending {
     pub(super) kept: bool,
 }
 
+impl Pending {
+    /// When it is due; long ago, unless it waits.
+    pub(super) fn due(&self) -> Timestamp {
+        if let State::Waiting(due) = self.state { due } else { Timestamp::default() }
+    }
+}
+
 /// Where a pending delivery is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {

@@ -26,6 +26,8 @@ pub struct Job<'a> {
     pub event: &'a Arc<Event>,
     /// The queue's name.
     pub queue: &'a str,
+    /// The value of the attribute that `order-by` names.
+    pub order_key: Option<&'a str>,
     /// Number of this try, from 1.
     pub attempt: u32,
     /// Tries that remain after this one if it asks for a retry.
@@ -216,7 +218,7 @@ async fn call(program: &Program, setup: &Setup, job: &Job<'_>, store: &mut Store
     let delivery = DeliveryIn {
         handler: &setup.handler,
         queue: job.queue,
-        order_key: None,
+        order_key: job.order_key,
         attempt: job.attempt,
         attempts_left: job.attempts_left,
         first_seen: job.first_seen.0,

@@ -242,7 +242,8 @@ async fn publish(queue: &dyn Queue, events: Vec<Event>, due: Option<clock::Times
     }
 }
 
-fn failure_of(error: &QueueError) -> Failure {
+/// How a queue that did not take an event is answered.
+pub(crate) fn failure_of(error: &QueueError) -> Failure {
     match error {
         QueueError::TooLarge { .. } => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         QueueError::Full { .. } => Failure::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()).retry_after(RETRY_AFTER),

@@ -78,8 +78,9 @@ impl Embedded {
     }
 
     pub(super) async fn put_dead(&self, letters: &[&DeadLetter]) -> Result<(), StoreError> {
-        let writes =
-            letters.iter().map(|letter| Write::dead(letter)).collect::<Result<Vec<_>, _>>().map_err(StoreError::Damaged)?;
+        let bounds = |queue: &str| self.shared.bounds.get(queue).copied().unwrap_or_default();
+        let writes = letters.iter().map(|letter| Write::dead(letter, bounds(&letter.queue)));
+        let writes = writes.collect::<Result<Vec<_>, _>>().map_err(StoreError::Damaged)?;
         try_join_all(writes.into_iter().map(|write| self.writer.write(write))).await.map(|_| ())
     }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use ::redis::{Script, cmd};
 use futures_util::future::try_join_all;
 
-use super::{Claimed, Crowded, DUPLICATES_MAX, MailIdentity, Settings, Sighting, StoreError};
+use super::duplicates::Crowded;
+use super::{Claimed, DUPLICATES_MAX, MailIdentity, Settings, Sighting, StoreError};
 use crate::clock::{self, Timestamp};
 use crate::config::Rate;
 use crate::dead::redis::RedisDead;
@@ -167,10 +168,14 @@ impl RedisStore {
     }
 
     pub(super) async fn keep(&self, handler: &str, window: Duration, deliveries: &[Sighting]) -> Result<(), StoreError> {
+        self.keep_within(handler, window, deliveries, DUPLICATES_MAX).await
+    }
+
+    async fn keep_within(&self, handler: &str, window: Duration, deliveries: &[Sighting], most: u64) -> Result<(), StoreError> {
         for part in deliveries.chunks(CALL_MAX) {
             let mut call = KEEP.prepare_invoke();
             call.key(self.key(&format!("ended:{handler}")));
-            call.arg(clock::millis(window).clamp(1, LIFE_MAX)).arg(DUPLICATES_MAX);
+            call.arg(clock::millis(window).clamp(1, LIFE_MAX)).arg(most);
             for delivery in part {
                 call.key(self.event(handler, delivery)).arg(self.who(delivery));
             }
@@ -216,3 +221,6 @@ impl RedisStore {
         Ok(self.redis.query(cmd("SMEMBERS").arg(self.key("pauses"))).await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 mod dead;
 mod duplicates;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::event::Event;
 

@@ -22,11 +22,15 @@ impl StoreUrl {
     /// # Errors
     /// Says what is wrong; never repeats a password.
     pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        #[cfg(not(feature = "redis"))]
+        let _ = base;
         match text.split_once(':') {
             Some(("disk", "")) => Ok(Self::Disk),
             Some(("disk", _)) => Err("`disk:` takes no folder here: it is in `[server] data`".to_owned()),
             #[cfg(feature = "redis")]
             Some(("redis" | "rediss" | "redis+unix", _)) => redis(text, base),
+            #[cfg(not(feature = "redis"))]
+            Some(("redis" | "rediss" | "redis+unix", _)) => Err("this Weir was built without Redis".to_owned()),
             Some((later, _)) if LATER.contains(&later) => Err(format!("`{later}:` stores are not in this version yet")),
             _ => Err(String::new()),
         }

@@ -110,7 +110,8 @@ pub struct Loaded {
 impl Loaded {
     /// Runs one event.
     pub async fn run(&self, event: &Arc<Event>, attempt: u32) -> Report {
-        let job = Job { event, queue: QUEUE, attempt, attempts_left: 1, first_seen: Timestamp(1_700_000_000_123) };
+        let job =
+            Job { event, queue: QUEUE, order_key: None, attempt, attempts_left: 1, first_seen: Timestamp(1_700_000_000_123) };
         sandbox::run(&self.program, &self.setup, job).await
     }
 }

@@ -5,10 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod commands;
+mod dead;
 mod delivery;
 mod drain;
 mod examples;
+mod lost;
 mod neighbours;
+mod operator;
 mod outcomes;
 mod outside;
 mod pressure;
@@ -16,6 +19,7 @@ mod refusals;
 mod reload;
 mod retries;
 mod sample;
+mod trial;
 
 /// For each guest `server_*` the test that it is for, under the guest's name: one without does not compile.
 mod each_guest {

@@ -13,7 +13,7 @@ use crate::source::http::Accepted;
 use crate::source::structured;
 
 /// Where events go.
-pub(super) struct Sink {
+pub(in crate::cli) struct Sink {
     queue: String,
     way: Way,
 }
@@ -24,26 +24,26 @@ enum Way {
 }
 
 /// A batch that was not accepted.
-pub(super) struct Stopped {
+pub(in crate::cli) struct Stopped {
     /// Why.
-    pub(super) error: CliError,
+    pub(in crate::cli) error: CliError,
     /// Which event is to blame, from 0.
-    pub(super) index: Option<usize>,
+    pub(in crate::cli) index: Option<usize>,
     /// Whether it is certain that none of it was taken.
-    pub(super) none_taken: bool,
+    pub(in crate::cli) none_taken: bool,
 }
 
 impl Sink {
-    pub(super) fn server(queue: &str, client: Client) -> Self {
+    pub(in crate::cli) fn server(queue: &str, client: Client) -> Self {
         Self { queue: queue.to_owned(), way: Way::Server(client) }
     }
 
-    pub(super) fn direct(queue: &str, direct: Direct) -> Self {
+    pub(in crate::cli) fn direct(queue: &str, direct: Direct) -> Self {
         Self { queue: queue.to_owned(), way: Way::Direct(direct) }
     }
 
     /// Publishes a batch, all or none of it; when it answers ok, the queue holds it.
-    pub(super) fn publish(&self, events: &[Arc<Event>], delay: Option<Duration>) -> Result<(), Stopped> {
+    pub(in crate::cli) fn publish(&self, events: &[Arc<Event>], delay: Option<Duration>) -> Result<(), Stopped> {
         match &self.way {
             Way::Direct(direct) => direct.publish(events, delay).map_err(|error| Stopped {
                 none_taken: matches!(error, QueueError::Full { .. } | QueueError::TooLarge { .. }),

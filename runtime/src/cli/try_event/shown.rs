@@ -2,6 +2,7 @@
 
 use crate::cli::output::{CliError, Lines, Output, printable};
 use crate::config::fmt_size;
+use crate::event;
 use crate::mail::CapturedMail;
 use crate::trial::{Trial, Tried};
 use crate::verdict::Verdict;
@@ -29,6 +30,14 @@ pub(super) fn print(trial: &Trial, tried: &Tried, output: &mut Output) -> Result
     block("backtrace", &report.backtrace.join("\n"), output)?;
     for (at, mail) in tried.mails.iter().enumerate() {
         block(&format!("mail {} of {}", at + 1, tried.mails.len()), text_of(mail).trim_end(), output)?;
+    }
+    for (at, one) in tried.published.iter().enumerate() {
+        let due = one.due.map(|due| format!(", due {due}")).unwrap_or_default();
+        let mut text = Vec::new();
+        let written = event::json::write_into(&one.event, &mut serde_json::Serializer::pretty(&mut text));
+        written.map_err(|error| CliError::Failed(format!("event can't be written: {error}")))?;
+        let name = format!("event {} of {}, to queue `{}`{due}", at + 1, tried.published.len(), one.queue);
+        block(&name, &String::from_utf8_lossy(&text), output)?;
     }
     Ok(())
 }

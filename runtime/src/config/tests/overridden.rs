@@ -47,7 +47,7 @@ fn what_is_wrong_is_told_of_the_override() {
         ("a=1\nb=5", "1:1 a → `a` is not a known key"),
         ("x=1\ny.z=5", "1:1 x → `x` is not a known key"),
         ("queue.events.url.x=5", "1:14 url → `queue.events.url` is not a table, so it holds no keys"),
-        ("handler.notify.order-by=subject", "1:16 order-by → `order-by`: not in this version yet"),
+        ("handler.notify.digest=subject", "1:16 digest → `digest`: not in this version yet"),
     ];
     for (text, expected) in table {
         assert_eq!(problems(BASE, &[text]), [expected], "{text}");

@@ -39,7 +39,7 @@ fn keys_of_later_versions() {
         check(&format!("[queue.q]\nurl = 'memory:'\n{key} = 1"), &[&format!("3:1 {key} → `{key}`: not in this version yet")]);
     }
     let header = "[handler.other]\ncomponent = 'c'\nqueue = 'events'";
-    for key in ["order-by", "parked", "batch", "expires", "duplicates", "trial", "digest", "paused"] {
+    for key in ["batch", "trial", "digest"] {
         let expected = format!("10:1 {key} → `{key}`: not in this version yet");
         check(&format!("{BASE}{header}\n{key} = 1"), &[&expected]);
     }
@@ -47,12 +47,15 @@ fn keys_of_later_versions() {
         ("isolation = { reuse = 5 }", "10:13 { reuse = 5 } → `isolation`: not in this version yet"),
         ("isolation = 'frsh'", "10:13 'frsh' → `handler.other.isolation` is not an isolation"),
         ("run = 'http'", "10:7 'http' → `run`: not in this version yet"),
+        ("order-by = 'Sub'", "10:12 'Sub' → `handler.other.order-by` is not the name of an attribute"),
+        ("order-by = 'data'", "10:12 'data' → `handler.other.order-by` is not the name of an attribute"),
+        ("parked = 20_000", "10:10 20_000 → `handler.other.parked` is above its ceiling"),
+        ("duplicates = '99d'", "10:14 '99d' → `handler.other.duplicates` is out of range"),
         ("run = 'hndler'", "10:7 'hndler' → `handler.other.run` is not a way to run"),
     ];
     for (line, expected) in values {
         check(&format!("{BASE}{header}\n{line}"), &[expected]);
     }
-    check_line("[handler.notify.retry]", "pause-after = 5", "1 pause-after → `pause-after`: not in this version yet");
     check_line("[handler.notify.limits]", "fuel = 'off'", "8 'off' → `fuel = \"off\"`: not in this version yet");
     check_line("[handler.notify.limits]", "response = 1", "1 response → `response`: not in this version yet");
     for key in ["http", "keyvalue", "files", "env", "args", "secrets"] {

@@ -24,12 +24,12 @@ fn an_unknown_key() {
 
 #[test]
 fn a_key_of_a_later_version() {
-    insta::assert_snapshot!(rendered(&format!("{BASE}order-by = \"subject\""), &[]), @r###"
-    error: `order-by`: not in this version yet
+    insta::assert_snapshot!(rendered(&format!("{BASE}digest = \"subject\""), &[]), @r###"
+    error: `digest`: not in this version yet
      --> ../../etc/weir/weir.toml:7:1
       |
-    7 | order-by = "subject"
-      | ^^^^^^^^ expected no `order-by`: not in this version yet
+    7 | digest = "subject"
+      | ^^^^^^ expected no `digest`: not in this version yet
 
     1 error in the configuration
     "###);

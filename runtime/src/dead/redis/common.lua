@@ -28,7 +28,8 @@ local function pruned(keep, bytes_max, most)
   for count = 0, most - 1 do
     local oldest = redis.call('ZRANGE', TIMES, 0, 0, 'WITHSCORES')
     local bytes = tonumber(redis.call('HGET', COUNTS, 'bytes') or 0)
-    if not oldest[1] or (now - tonumber(oldest[2]) <= keep and bytes <= bytes_max) then return count end
+    local young = oldest[1] and now - tonumber(oldest[2]) <= keep
+    if not oldest[1] or (young and (bytes <= bytes_max or redis.call('ZCARD', TIMES) == 1)) then return count end
     local known = removed(oldest[1])
     if known then redis.call('HINCRBY', COUNTS, 'dropped:' .. known.queue, 1) end
   end

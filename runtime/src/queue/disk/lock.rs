@@ -33,9 +33,11 @@ impl FolderLock {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(QueueError::Owned(owner(folder, &mut file))),
             Err(error) => return Err(wrong("locking", &error)),
         }
+        let mut lock = Self { file };
+        let file = &mut lock.file;
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(|error| wrong("writing", &error))?;
-        Ok(Self { file })
+        Ok(lock)
     }
 }
 

@@ -211,11 +211,13 @@ impl Plan {
         for (subscription, settled) in &self.settled {
             for seq in &settled.ended {
                 live.ledger.finish_end(subscription, *seq);
+                live.slots.free((settled.id, *seq));
             }
             let Some(reading) = live.ledger.readings.get_mut(subscription) else { continue };
             for (seq, due, tries) in &settled.retried {
                 reading.retry(*seq, *due, *tries);
                 reading.keep(*seq);
+                live.slots.free((settled.id, *seq));
             }
             for (seq, _) in &settled.passed {
                 reading.keep(*seq);

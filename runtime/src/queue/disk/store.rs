@@ -9,12 +9,13 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use rustix::fs::{Advice, fadvise, statvfs};
+use tokio::sync::Notify;
 
+use super::load::{Loaded, load, prepare};
 use super::plan::{Change, Plan, Settled, Written};
 use super::tables::{self, DELAYED, EVENTS, KEPT, Numbers, SUBSCRIPTIONS};
 use crate::clock::Timestamp;
 use crate::queue::QueueError;
-use crate::queue::ledger::{Ledger, Reading};
 
 /// Memory that redb may use for pages: events that matter are in memory as events already (`recent.rs`).
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -38,13 +39,6 @@ const DATABASE_FILE: &str = "events.redb";
 /// Makes a database out of what a folder holds.
 pub(super) type Opener = Box<dyn Fn(&Builder) -> Result<Database, redb::Error> + Send + Sync>;
 
-/// What is read at the start.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) ledger: Ledger,
-    pub(super) written: Written,
-}
-
 pub(super) struct Store {
     folder: PathBuf,
     opener: Opener,
@@ -52,6 +46,8 @@ pub(super) struct Store {
     database: RwLock<Option<Database>>,
     // Set by whoever meets a failure, cleared by the writer.
     broken: Mutex<Option<String>>,
+    /// Tells the writer of a failure that it has not met itself.
+    failed: Notify,
 }
 
 impl std::fmt::Debug for Store {
@@ -80,7 +76,13 @@ pub(super) fn file_opener(folder: &Path) -> Opener {
 impl Store {
     /// Opens or makes the database.
     pub(super) fn open(folder: &Path, opener: Opener) -> Result<(Self, Loaded), QueueError> {
-        let store = Self { folder: folder.to_owned(), opener, database: RwLock::default(), broken: Mutex::default() };
+        let store = Self {
+            folder: folder.to_owned(),
+            opener,
+            database: RwLock::default(),
+            broken: Mutex::default(),
+            failed: Notify::new(),
+        };
         let loaded = store.reopen().map_err(QueueError::Unavailable)?;
         Ok((store, loaded))
     }
@@ -91,7 +93,7 @@ impl Store {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
         let database = (self.opener)(&builder).map_err(|error| self.failure("opening", &error))?;
-        let loaded = prepare(&database).and_then(|()| load(&database));
+        let loaded = prepare(&database).and_then(|()| load(&database.begin_read()?));
         let (loaded, format) = loaded.map_err(|error| self.failure("reading", &error))?;
         if format != tables::FORMAT {
             let known = tables::FORMAT;
@@ -104,6 +106,11 @@ impl Store {
         Ok(loaded)
     }
 
+    /// Reads everything but events.
+    pub(super) fn load(&self) -> Result<Loaded, String> {
+        Ok(self.read(load)?.0)
+    }
+
     /// Closes the database once no one reads any more.
     pub(super) fn close(&self) {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -112,6 +119,11 @@ impl Store {
     /// Why it can't be used until it is opened again.
     pub(super) fn broken(&self) -> Option<String> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a read that fails.
+    pub(super) async fn failed(&self) {
+        self.failed.notified().await;
     }
 
     /// Notes the first failure; it is the one that tells the cause.
@@ -132,6 +144,7 @@ impl Store {
         result.map_err(|error| {
             let cause = self.failure("reading", &error);
             self.set_broken(Some(&cause));
+            self.failed.notify_one();
             cause
         })
     }
@@ -201,38 +214,6 @@ impl Store {
     fn failure(&self, doing: &str, error: &redb::Error) -> String {
         format!("{doing} the queue in `{}` failed: {error}", self.folder.display())
     }
-}
-
-fn prepare(database: &Database) -> Result<(), redb::Error> {
-    if tables::exist(&database.begin_read()?)? {
-        return Ok(());
-    }
-    let txn = database.begin_write()?;
-    tables::create(&txn)?;
-    Ok(txn.commit()?)
-}
-
-fn load(database: &Database) -> Result<(Loaded, u64), redb::Error> {
-    let txn = database.begin_read()?;
-    let (numbers, format) = Numbers::read(&txn)?;
-    let mut ledger = Ledger { end: numbers.end, floor: numbers.floor, first: numbers.first > 0, ..Ledger::default() };
-    let kept = txn.open_table(KEPT)?;
-    for entry in txn.open_table(SUBSCRIPTIONS)?.iter()? {
-        let (name, value) = entry?;
-        let (id, cursor) = value.value();
-        let mut reading = Reading::from(cursor, []);
-        reading.id = id;
-        for entry in kept.range((id, 0)..=(id, u64::MAX))? {
-            let (key, value) = entry?;
-            let (due, tries) = tables::kept_from(value.value());
-            reading.restore(key.value().1, due, tries);
-        }
-        ledger.readings.insert(name.value().to_owned(), reading);
-    }
-    let delayed = txn.open_table(DELAYED)?;
-    let next_due = delayed.first()?.map(|(key, _)| Timestamp(key.value().0));
-    let written = Written { numbers, events: txn.open_table(EVENTS)?.len()?, delayed: delayed.len()?, next_due };
-    Ok((Loaded { ledger, written }, format))
 }
 
 /// Events that arrive, are published, and go.

@@ -4,6 +4,7 @@ mod faults;
 mod kill;
 mod model;
 mod owner;
+mod running;
 
 use std::sync::Arc;
 

@@ -67,6 +67,10 @@ impl Writer {
         let Self { shared, lock, ended, commands, waiting, sweeps, .. } = self;
         drop((commands, waiting, sweeps));
         shared.store.close();
+        if shared.live().closed {
+            // What was leased is given back; without a close it is as if the process had been killed.
+            shared.running.remove();
+        }
         drop(lock);
         drop(ended);
     }
@@ -74,10 +78,15 @@ impl Writer {
     /// Waits until there is something to do, then takes what has come; false when nobody can ask any more.
     async fn gather(&mut self) -> bool {
         if self.waiting.is_empty() && !self.sweeping() {
-            let wake = self.next_due.map(|due| self.not_before(due));
+            let wake = self.wake();
             let mut came = Vec::new();
             let mut ended = false;
-            let receive = async { ended = self.commands.recv_many(&mut came, COMMANDS_MAX).await == 0 };
+            let receive = async {
+                tokio::select! {
+                    count = self.commands.recv_many(&mut came, COMMANDS_MAX) => ended = count == 0,
+                    () = self.shared.store.failed() => {}
+                }
+            };
             timer::until(wake, receive).await;
             self.waiting.extend(came);
             if ended {
@@ -92,14 +101,14 @@ impl Writer {
         true
     }
 
-    /// Not sooner than the file may be tried again.
-    fn not_before(&self, due: Timestamp) -> Timestamp {
-        match self.recovery.not_before {
-            Some(at) if self.shared.store.broken().is_some() => {
-                due.max(clock::now().after(at.saturating_duration_since(Instant::now()) + Duration::from_millis(1)))
-            }
-            _ => due,
+    /// When there is something to do though nobody asks. A file that failed is tried again, so that it is known when it can be used:
+    /// a server that says that it can't is asked for nothing.
+    fn wake(&self) -> Option<Timestamp> {
+        if self.shared.store.broken().is_none() {
+            return self.next_due;
         }
+        let pause = self.recovery.not_before.map_or(RECOVER_PAUSE, |at| at.saturating_duration_since(Instant::now()));
+        Some(clock::now().after(pause + Duration::from_millis(1)))
     }
 
     fn sweeping(&self) -> bool {

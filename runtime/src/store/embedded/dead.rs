@@ -36,8 +36,8 @@ pub(super) struct DeadRow {
 }
 
 impl DeadRow {
-    pub(super) fn new(letter: &DeadLetter) -> Result<Self, String> {
-        let text = json::stored(letter)?;
+    pub(super) fn new(letter: &DeadLetter, bounds: DeadBounds) -> Result<Self, String> {
+        let text = json::stored(letter, bounds)?;
         let mut bytes = Vec::with_capacity(HEAD + text.len());
         bytes.push(VERSION);
         bytes.extend_from_slice(&letter.dead_at.0.to_le_bytes());
@@ -181,8 +181,8 @@ pub(super) fn prune(
                 })
             };
             let Some((dead_at, id)) = oldest else { break };
-            let held = counts.queues.get(queue).map_or(0, |count| count.bytes);
-            if now.since(Timestamp(dead_at)) <= bounds.keep && held <= bounds.bytes {
+            let fits = counts.queues.get(queue).is_none_or(|count| count.bytes <= bounds.bytes || count.held <= 1);
+            if now.since(Timestamp(dead_at)) <= bounds.keep && fits {
                 break;
             }
             forget(transaction, dead_at, &id, counts)?;

@@ -6,8 +6,11 @@ use super::tables::{Error, PRUNED_MAX};
 use crate::clock::Timestamp;
 use crate::store::{DUPLICATES_MAX, Sighting};
 
-/// (handler, event) → the position that ended, when it is forgotten.
-const ENDED: TableDefinition<(&str, &[u8; 16]), (Option<u128>, u64)> = TableDefinition::new("ended");
+/// Handler, and the key of an event.
+type Of = (&'static str, &'static [u8; 16]);
+
+/// An event of a handler → the position that ended, when it is forgotten.
+const ENDED: TableDefinition<Of, (Option<u128>, u64)> = TableDefinition::new("ended");
 /// (handler, when it is forgotten, event): the oldest first, without a scan.
 const ENDED_BY_TIME: TableDefinition<(&str, u64, &[u8; 16]), ()> = TableDefinition::new("ended-by-time");
 /// Handler → how many there are.

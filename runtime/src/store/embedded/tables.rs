@@ -31,8 +31,8 @@ pub(super) enum Write {
 }
 
 impl Write {
-    pub(super) fn dead(letter: &DeadLetter) -> Result<Self, String> {
-        DeadRow::new(letter).map(Self::Dead)
+    pub(super) fn dead(letter: &DeadLetter, bounds: DeadBounds) -> Result<Self, String> {
+        DeadRow::new(letter, bounds).map(Self::Dead)
     }
 }
 

@@ -14,7 +14,8 @@ use super::Shared;
 use super::tables::{self, Applied, Facts, Write};
 use crate::clock;
 use crate::dead::DeadCounts;
-use crate::store::{Crowded, StoreError};
+use crate::store::StoreError;
+use crate::store::duplicates::Crowded;
 
 /// Most writes that wait or are being committed; callers beyond it wait without taking memory here.
 const WAITING_MAX: usize = 1_024;

@@ -13,6 +13,7 @@ scenarios!(
     the_same_id_replaces_itself,
     one_is_removed_by_its_id,
     the_oldest_of_a_queue_go_first_and_are_counted,
+    a_letter_larger_than_all_that_is_kept_is_kept,
     a_letter_too_large_loses_log_and_backtrace_never_the_event,
 );
 
@@ -116,6 +117,22 @@ async fn the_oldest_of_a_queue_go_first_and_are_counted(place: &dyn Place) {
     let held = store.dead_counts().await.unwrap().queues["events"];
     assert_eq!((held.held, held.bytes), (1, size), "what has become too old goes at start");
     assert_eq!(ids(&store, DeadFilter { queue: Some("events".into()), ..DeadFilter::default() }).await, ["d"]);
+}
+
+async fn a_letter_larger_than_all_that_is_kept_is_kept(place: &dyn Place) {
+    let bounds = DeadBounds { bytes: 1_000, ..DeadBounds::default() };
+    let store = place.open("one", BTreeMap::from([("events".to_owned(), bounds)]));
+    for (id, ago) in [("small", 30), ("large", 20), ("largest", 10)] {
+        let mut letter = letter(id, recent(ago));
+        if id != "small" {
+            letter.log = "x".repeat(2_000);
+            letter.event = Arc::new(Event { source: "s".repeat(2_000), ..(*letter.event).clone() });
+        }
+        store.put_dead(&letter).await.unwrap();
+        assert_eq!(ids(&store, DeadFilter::default()).await, [id]);
+        assert_eq!(store.get_dead(id).await.unwrap().unwrap().log.is_empty(), id != "small");
+    }
+    assert_eq!(store.dead_counts().await.unwrap().queues["events"].dropped, 2);
 }
 
 async fn a_letter_too_large_loses_log_and_backtrace_never_the_event(place: &dyn Place) {

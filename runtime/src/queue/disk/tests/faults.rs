@@ -14,13 +14,15 @@ use redb::backends::FileBackend;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::queue::disk::DiskQueue;
-use crate::queue::{Delivery, Publish, Queue, QueueError, Settle, Settlement, Start, Tries};
+use crate::queue::{Delivery, Health, Publish, Queue, QueueError, Settle, Settlement, Start, Tries};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Fault {
     None,
     Write,
+    /// The next write only.
+    WriteOnce,
     NoSpace,
     ShortWrite,
     Sync,
@@ -63,7 +65,10 @@ impl StorageBackend for Faulty {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        if self.has(Fault::Write) {
+        let once = Fault::WriteOnce as u8;
+        if self.has(Fault::Write)
+            || self.fault.compare_exchange(once, Fault::None as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        {
             return Err(Error::other("input/output error"));
         }
         if self.has(Fault::NoSpace) {
@@ -88,13 +93,20 @@ struct Rig {
 }
 
 fn open(folder: &Path, fault: &Arc<AtomicU8>) -> Arc<DiskQueue> {
+    open_then(folder, fault, |_| {})
+}
+
+/// `opened` is called each time that the file was opened.
+fn open_then(folder: &Path, fault: &Arc<AtomicU8>, opened: impl Fn(&AtomicU8) + Send + Sync + 'static) -> Arc<DiskQueue> {
     let (path, fault) = (folder.join("events.redb"), Arc::clone(fault));
     let opener = move |_: &redb::Builder| {
         // Little of the file in memory: what is read is read from it, and pages are written before the commit as well.
         let mut builder = redb::Builder::new();
         builder.set_cache_size(256 * 1024);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-        Ok(builder.create_with_backend(Faulty { file: FileBackend::new(file)?, fault: Arc::clone(&fault) })?)
+        let database = builder.create_with_backend(Faulty { file: FileBackend::new(file)?, fault: Arc::clone(&fault) })?;
+        opened(&fault);
+        Ok(database)
     };
     DiskQueue::open_with(folder, "test".to_owned(), 1024 * 1024 * 1024, Box::new(opener)).unwrap()
 }
@@ -144,6 +156,16 @@ impl Rig {
         let pull = self.queue.pull("a", NonZeroUsize::MIN);
         let came = tokio::time::timeout(Duration::from_millis(50), pull).await;
         assert!(came.is_err(), "{came:?} came, expected nothing");
+    }
+
+    /// Waits until the queue says so, asking for nothing else.
+    async fn mended(&self) {
+        self.set(Fault::None);
+        let begun = Instant::now();
+        while let Some(error) = self.queue.health().error {
+            assert!(begun.elapsed() < Duration::from_secs(10), "still broken: {error}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn reopen(self) -> Self {
@@ -254,6 +276,48 @@ async fn a_failed_read_gives_the_events_back() {
     let came = rig.pull_exactly(1_000).await;
     assert_eq!(ids(&came)[..2], ["0-0", "0-1"]);
     rig.queue.settle("a", all(&came, Settle::Ack)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_a_broken_file_until_it_works_again_though_nobody_asks() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.queue.health(), Health { connected_once: true, error: None });
+    rig.set(Fault::Sync);
+    rig.queue.publish(vec![publish("failed")]).await.unwrap_err();
+    let error = rig.queue.health().error.unwrap();
+    assert!(error.contains("writing") && error.contains(&rig.folder.path().display().to_string()), "{error}");
+    rig.mended().await;
+    rig.queue.publish((0..1_000).map(|n| publish(&n.to_string())).collect()).await.unwrap();
+    // Just opened, no event is in memory.
+    let rig = rig.reopen();
+    rig.set(Fault::Read);
+    rig.queue.pull("a", NonZeroUsize::new(400).unwrap()).await.unwrap_err();
+    assert!(rig.queue.health().error.is_some());
+    rig.mended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tries_that_cannot_be_counted_at_the_start_are_counted_at_the_next() {
+    let rig = Rig::new().await;
+    rig.queue.publish(vec![publish("0"), publish("1")]).await.unwrap();
+    let tries = Tries { failed: 1, ..Tries::default() };
+    rig.queue.note("a", rig.pull_exactly(2).await[1].position, tries);
+    let Rig { folder, fault, queue } = rig;
+    drop(queue);
+    let opened = AtomicU8::new(0);
+    let queue = open_then(folder.path(), &fault, move |fault| {
+        // Opening works, the first write after it does not.
+        if opened.fetch_add(1, Ordering::SeqCst) == 0 {
+            fault.store(Fault::WriteOnce as u8, Ordering::SeqCst);
+        }
+    });
+    let rig = Rig { folder, fault, queue };
+    assert_eq!(rig.queue.health().error, None);
+    let came = rig.pull_exactly(2).await;
+    assert!(came.iter().all(|delivery| delivery.tries == Tries::default()), "{came:?}");
+    rig.queue.note("a", came[0].position, tries);
+    let came = rig.reopen().pull_exactly(2).await;
+    assert!(came.iter().all(|delivery| delivery.tries == tries), "{came:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

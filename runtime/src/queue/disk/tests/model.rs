@@ -21,6 +21,7 @@ enum Step {
     Publish(usize),
     Pull { name: usize, max: usize },
     Settle { name: usize, pick: Vec<(usize, u8)> },
+    Note { name: usize, pick: usize },
     Subscribe { name: usize, all: bool },
     Unsubscribe(usize),
     Reopen { kill: bool },
@@ -33,6 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..5_usize).prop_map(Step::Publish),
         6 => (name.clone(), 1..6_usize).prop_map(|(name, max)| Step::Pull { name, max }),
         8 => (name.clone(), pick).prop_map(|(name, pick)| Step::Settle { name, pick }),
+        4 => (name.clone(), 0..20_usize).prop_map(|(name, pick)| Step::Note { name, pick }),
         3 => (name.clone(), any::<bool>()).prop_map(|(name, all)| Step::Subscribe { name, all }),
         1 => name.prop_map(Step::Unsubscribe),
         2 => any::<bool>().prop_map(|kill| Step::Reopen { kill }),
@@ -42,7 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Where {
     Ready(u32),
-    Leased(u32, Position),
+    /// With what went before, and what was noted, which holds once the process is killed.
+    Leased(u32, Position, Option<u32>),
     Waits,
 }
 
@@ -104,7 +107,7 @@ impl Model {
         let mut batch = Vec::new();
         for (at, how) in pick {
             let leased: Vec<_> = reading.iter().filter(|(_, place)| matches!(place, Where::Leased(..))).collect();
-            let Some((number, Where::Leased(failed, position))) = leased.get(*at).map(|(number, place)| (**number, **place))
+            let Some((number, Where::Leased(failed, position, _))) = leased.get(*at).map(|(number, place)| (**number, **place))
             else {
                 continue;
             };
@@ -129,10 +132,19 @@ impl Model {
         batch
     }
 
-    fn reopen(&mut self) {
+    /// A note of one more try than the last one; what is noted is given to the queue.
+    fn note(&mut self, name: &str, pick: usize) -> Option<(Position, Tries)> {
+        let mut leased = self.readings.get_mut(name)?.values_mut().filter(|place| matches!(place, Where::Leased(..)));
+        let Some(Where::Leased(failed, position, noted)) = leased.nth(pick) else { return None };
+        let tries = Tries { failed: noted.unwrap_or(*failed) + 1, ..Tries::default() };
+        *noted = Some(tries.failed);
+        Some((*position, tries))
+    }
+
+    fn reopen(&mut self, killed: bool) {
         for place in self.readings.values_mut().flat_map(BTreeMap::values_mut) {
-            if let Where::Leased(failed, _) = place {
-                *place = Where::Ready(*failed);
+            if let Where::Leased(failed, _, noted) = place {
+                *place = Where::Ready(noted.filter(|_| killed).unwrap_or(*failed));
             }
         }
     }
@@ -153,6 +165,11 @@ async fn follow(mut queue: Arc<dyn Queue>, place: Option<Box<dyn Place>>, steps:
             }
             Step::Pull { name, max } => pull(&*queue, &mut model, NAMES[name], max).await?,
             Step::Settle { name, pick } => drop(queue.settle(NAMES[name], model.settle(NAMES[name], &pick)).await.unwrap()),
+            Step::Note { name, pick } => {
+                if let Some((position, tries)) = model.note(NAMES[name], pick) {
+                    queue.note(NAMES[name], position, tries);
+                }
+            }
             Step::Subscribe { name, all } => {
                 queue.subscribe(NAMES[name], if all { Start::All } else { Start::New }).await.unwrap();
                 model.subscribe(NAMES[name], all);
@@ -168,7 +185,7 @@ async fn follow(mut queue: Arc<dyn Queue>, place: Option<Box<dyn Place>>, steps:
                     }
                     drop(queue);
                     queue = place.open().await.unwrap();
-                    model.reopen();
+                    model.reopen(kill);
                 }
             }
         }
@@ -202,7 +219,7 @@ async fn pull(queue: &dyn Queue, model: &mut Model, name: &'static str, max: usi
     prop_assert_eq!(got, expected);
     let reading = model.readings.get_mut(name).unwrap();
     for delivery in came {
-        reading.insert(delivery.event.id.parse().unwrap(), Where::Leased(delivery.tries.failed, delivery.position));
+        reading.insert(delivery.event.id.parse().unwrap(), Where::Leased(delivery.tries.failed, delivery.position, None));
     }
     Ok(())
 }

@@ -1,0 +1,41 @@
+//! What a configuration may say and is seldom meant: told by `weir check` and at start. Nothing of it is an error.
+
+use super::Config;
+use crate::queue::url::QueueUrl;
+
+impl Config {
+    /// What is to be told, each in a sentence for people.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let embedded = |url: &QueueUrl| matches!(url, QueueUrl::Memory | QueueUrl::Disk(_));
+        let on_brokers: Vec<&str> =
+            self.queues.iter().filter(|(_, queue)| !embedded(&queue.url)).map(|(name, _)| name.as_str()).collect();
+        store(self.server.store.is_shared(), &on_brokers).into_iter().collect()
+    }
+}
+
+/// delivery.md §6.
+fn store(shared: bool, on_brokers: &[&str]) -> Option<String> {
+    if shared || on_brokers.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = on_brokers.iter().map(|name| format!("`{name}`")).collect();
+    Some(format!(
+        "queue {} is on a network broker and `[server] store` is embedded: right only for one process with a disk that lasts \
+         (write `store = \"redis://…\"` where several processes read it)",
+        names.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_embedded_store_beside_a_broker_is_told() {
+        assert_eq!(store(false, &[]), None);
+        assert_eq!(store(true, &["orders"]), None);
+        let text = store(false, &["orders", "mails"]).unwrap();
+        assert!(text.starts_with("queue `orders`, `mails` is on a network broker"), "{text}");
+    }
+}

@@ -1,0 +1,36 @@
+//! The keeping side of a subscription: lets run what has waited for its time, and lets go of what this process has lost.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Subscription;
+use crate::clock::{Timestamp, now};
+
+impl Subscription {
+    /// Keeps until nothing more runs.
+    pub(super) async fn keep_until(self: &Arc<Self>, ended: &CancellationToken) {
+        loop {
+            let (due, runners) = self.work.release_due(now());
+            self.start_runners(runners);
+            tokio::select! {
+                () = ended.cancelled() => return,
+                () = self.work.timed() => {}
+                () = until(due) => {}
+                lost = self.queue.lapsed(&self.name) => {
+                    let (queue, handler, count) = (&*self.queue_name, &*self.handler.name, lost.len());
+                    tracing::warn!(queue, handler, count, "leases could not be kept: their events run again, perhaps elsewhere");
+                    let runners = self.work.lose(&lost);
+                    self.start_runners(runners);
+                }
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Timestamp>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.since(now())).await,
+        None => std::future::pending().await,
+    }
+}
