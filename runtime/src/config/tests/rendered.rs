@@ -158,7 +158,7 @@ fn several_in_the_order_of_the_file() {
     8 | url = "redis://:**@h/0"
       |       ^^^^^^^^^^^^^^^^^ expected a queue URL of this version such as `disk:./data/events` or `memory:`
       |
-      = help: `redis:` queues are not in this version yet (known: `memory:`, `disk:FOLDER`)
+      = help: the stream is missing, as in `redis://127.0.0.1:6379/0?stream=orders`
 
     error: `server.loaded` is not a number
      --> --set:1:15
