@@ -18,6 +18,7 @@ use self::data::{DataError, DataFolder};
 use self::operator::Operator;
 use crate::admin::{self, Backend};
 use crate::config::{Config, QueueConfig};
+use crate::dead::DeadPlaces;
 use crate::dispatcher::{Shared, Subscription};
 use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::mail::Relays;
@@ -100,6 +101,7 @@ pub struct App {
     subscriptions: Vec<Arc<Subscription>>,
     loader: Arc<Loader>,
     store: Arc<Store>,
+    letters: Arc<DeadPlaces>,
     listener: TcpListener,
     address: SocketAddr,
     draining: Arc<AtomicBool>,
@@ -133,10 +135,13 @@ impl App {
         let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
+        let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));
+        let letters = Arc::new(DeadPlaces::of_queues(Arc::clone(&store) as _, own));
         let shared = Arc::new(Shared {
             store: Arc::clone(&store),
-            letters: Arc::clone(&store) as _,
+            letters: Arc::clone(&letters) as _,
             queues: queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect(),
+            graves: config.queues.iter().filter_map(|(name, queue)| Some((name.clone(), queue.dead.clone()?))).collect(),
             guests: guests.clone(),
             hops: config.ceilings.hops,
         });
@@ -147,7 +152,7 @@ impl App {
         let address = listener.local_addr().map_err(failed)?;
         data.announce(&format!("http://{address}"))?;
         let draining = Arc::new(AtomicBool::new(false));
-        Ok(Self { config, queues, handlers, subscriptions, loader, store, listener, address, draining, data })
+        Ok(Self { config, queues, handlers, subscriptions, loader, store, letters, listener, address, draining, data })
     }
 
     /// The line that says that events are taken: printed once, stable, parsed by scripts.
@@ -159,7 +164,7 @@ impl App {
     /// Serves until `stop` answers, then drains. Answers how many deliveries had to be given back while they ran.
     pub async fn run(self, stop: impl Future<Output = Stop>) -> u64 {
         let group = &self.config.server.group;
-        let operator = Operator::new(&self.queues, group, &self.handlers, &self.store);
+        let operator = Operator::new(&self.queues, group, &self.handlers, (&self.store, &self.letters));
         let backend = status::Status::new(&self.queues, group, &self.subscriptions, &operator, &self.draining);
         warn_of_orphans(&*backend).await;
         let state = admin::State::new(&self.config.server, &self.queues, backend);
@@ -170,7 +175,7 @@ impl App {
         let watcher = tokio::spawn(watch::watch(self.handlers, self.loader, watching.clone()));
         // Before anything is pulled: what was paused stays so over a restart.
         if let Err(error) = operator.read_pauses().await {
-            tracing::warn!(%error, "who is paused can't be read: handlers that are run until it can");
+            tracing::warn!(%error, "who is paused can't be read yet: until then nobody is");
         }
         tokio::spawn(operator.follow_pauses(watching.clone()));
         let grace = self.config.server.grace;

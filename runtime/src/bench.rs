@@ -173,7 +173,14 @@ impl Bench {
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
         let letters: Arc<dyn DeadLetters> = Arc::clone(&store) as _;
         let hops = Ceilings::default().hops;
-        let shared = Arc::new(Shared { store, letters, queues: BTreeMap::new(), guests: runtime.handle().clone(), hops });
+        let shared = Arc::new(Shared {
+            store,
+            letters,
+            queues: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            guests: runtime.handle().clone(),
+            hops,
+        });
         let path = |queue: Arc<dyn Queue>| -> anyhow::Result<Arc<OnQueue>> {
             let version =
                 Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
@@ -197,10 +204,7 @@ impl Bench {
             None => None,
         };
         #[cfg(feature = "redis")]
-        let client = match plan.queue {
-            Some(QueueUrl::Redis(url)) => Some(runtime.block_on(BareStream::open(url))?),
-            _ => None,
-        };
+        let client = client(plan.queue, &runtime)?;
         let unread = DiskQueue::open(&folder.join("unread"), "unread", QUEUE_BYTES)?;
         Ok(Self {
             event: Arc::new(event),
@@ -282,6 +286,15 @@ impl Bench {
             }
             Ok(())
         })
+    }
+}
+
+/// The bare client beside a Redis queue.
+#[cfg(feature = "redis")]
+fn client(queue: Option<&QueueUrl>, runtime: &Runtime) -> anyhow::Result<Option<BareStream>> {
+    match queue {
+        Some(QueueUrl::Redis(url)) => Ok(Some(runtime.block_on(BareStream::open(url))?)),
+        _ => Ok(None),
     }
 }
 

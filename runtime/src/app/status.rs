@@ -9,12 +9,13 @@ use crate::admin::Backend;
 use crate::admin::backend::{Forgotten, Refused, Reloads};
 use crate::admin::status::queue::QueueFacts;
 use crate::admin::status::{HandlerState, HandlerStatus, QueueNames, QueueStatus, Readiness, Usage};
-use crate::clock::now;
+use crate::clock::{Timestamp, now};
+use crate::dead::grave::Risen;
 use crate::dead::replay::{ReplayError, Replayed};
 use crate::dead::{DeadFilter, DeadLetter, DeadLetters as _, DeadPage};
 use crate::dispatcher::Subscription;
 use crate::handler::{Handler, PausedBy, State};
-use crate::queue::BoxFuture;
+use crate::queue::{BoxFuture, Health};
 use crate::stats::{Counts, SubscriptionStats};
 use crate::store::StoreError;
 
@@ -23,7 +24,7 @@ pub(super) struct Status {
     queues: Queues,
     group: String,
     handlers: Vec<Arc<Handler>>,
-    stats: Vec<Arc<SubscriptionStats>>,
+    subscriptions: Vec<Arc<Subscription>>,
     operator: Arc<Operator>,
     draining: Arc<AtomicBool>,
 }
@@ -46,7 +47,7 @@ impl Status {
             queues: queues.clone(),
             group: group.to_owned(),
             handlers,
-            stats: subscriptions.iter().map(|subscription| Arc::clone(&subscription.stats)).collect(),
+            subscriptions: subscriptions.to_vec(),
             operator: Arc::clone(operator),
             draining: Arc::clone(draining),
         })
@@ -54,9 +55,11 @@ impl Status {
 
     fn handler(&self, handler: &Handler) -> HandlerStatus {
         let version = handler.current();
-        let (state, paused_by, error) = shown(&handler.state().borrow(), *handler.paused().borrow());
-        let counts: Vec<Counts> =
-            self.stats.iter().filter(|stats| *stats.handler == *handler.name).map(|stats| stats.snapshot()).collect();
+        let own = || self.subscriptions.iter().filter(|subscription| subscription.handler.name == handler.name);
+        let until = own().filter_map(|subscription| subscription.paused_until()).min();
+        let (state, paused_by, error) = shown(&handler.state().borrow(), *handler.paused().borrow(), until);
+        let counts: Vec<Counts> = own().map(|subscription| subscription.stats.snapshot()).collect();
+        let full = || own().find_map(|subscription| subscription.parked_full()).map(|full| full.to_string());
         let limit = |limit| Usage { limit: Some(limit), ..Usage::default() };
         HandlerStatus {
             name: handler.name.to_string(),
@@ -68,7 +71,8 @@ impl Status {
             previous: handler.previous(),
             fuel: limit(handler.config.limits.fuel),
             memory: limit(handler.config.limits.memory),
-            error: error.or_else(|| handler.refused()),
+            until: until.filter(|_| paused_by == Some(BREAKER)).map(|until| until.to_string()),
+            error: error.or_else(|| handler.refused()).or_else(full),
             ..HandlerStatus::default()
         }
         .with_counts(&counts)
@@ -77,8 +81,9 @@ impl Status {
     async fn queue(&self, name: &str) -> Option<QueueStatus> {
         let (queue, config) = self.queues.get(name)?;
         let counts: Vec<(&str, Option<Counts>)> = self
-            .stats
+            .subscriptions
             .iter()
+            .map(|subscription| &subscription.stats)
             .filter(|stats| stats.queue == name)
             .map(|stats| (stats.handler.as_str(), Some(stats.snapshot())))
             .collect();
@@ -128,6 +133,14 @@ impl Backend for Status {
         })
     }
 
+    fn replay_queue<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Risen, Refused>> {
+        let (operator, queue) = (Arc::clone(&self.operator), queue.to_owned());
+        Box::pin(async move {
+            let done = finished(async move { operator.replay_queue(&queue).await }).await;
+            done.unwrap_or_else(|why| Err(Refused::Unavailable(why)))
+        })
+    }
+
     fn drop_dead<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, String>> {
         let (operator, id) = (Arc::clone(&self.operator), id.to_owned());
         Box::pin(async move {
@@ -166,16 +179,26 @@ impl Backend for Status {
             State::Held { error } => Some(format!("handler `{}` waits: {error}", handler.name)),
             State::Failed { error } => Some(format!("handler `{}` failed: {error}", handler.name)),
         };
+        let (mut not_ready, mut degraded) = (Vec::new(), Vec::new());
+        for (name, (queue, config)) in &self.queues {
+            let Health { connected_once, error } = queue.health();
+            let error = error.unwrap_or_default();
+            match (connected_once, error.is_empty(), config.ingress) {
+                (true, true, _) => {}
+                (false, ..) => not_ready.push(format!("queue `{name}` has not been reached yet: {error}")),
+                (true, false, true) => not_ready.push(format!("queue `{name}` can't take events: {error}")),
+                (true, false, false) => degraded.push(format!("queue `{name}` is away: {error}")),
+            }
+        }
         Readiness {
             draining: self.draining.load(Ordering::Relaxed),
-            // Embedded queues are connected from the start.
-            not_ready: Vec::new(),
-            degraded: self.handlers.iter().filter_map(failed).collect(),
+            not_ready,
+            degraded: self.handlers.iter().filter_map(failed).chain(degraded).collect(),
         }
     }
 
     fn stats(&self) -> Vec<Arc<SubscriptionStats>> {
-        self.stats.clone()
+        self.subscriptions.iter().map(|subscription| Arc::clone(&subscription.stats)).collect()
     }
 
     fn reloads(&self) -> Vec<Reloads> {
@@ -188,12 +211,20 @@ impl Backend for Status {
     }
 }
 
+/// `paused_by` of a handler whose circuit breaker is open on one of its queues.
+const BREAKER: &str = "breaker";
+
 /// What a handler's state is called, by whom it is paused, and what is wrong. A failure is told before a pause: it needs somebody.
-fn shown(state: &State, paused: Option<PausedBy>) -> (HandlerState, Option<&'static str>, Option<String>) {
+fn shown(
+    state: &State,
+    paused: Option<PausedBy>,
+    until: Option<Timestamp>,
+) -> (HandlerState, Option<&'static str>, Option<String>) {
     match (state, paused) {
         (State::Failed { error }, _) => (HandlerState::Failed, Some("load"), Some(error.clone())),
         (State::Held { error }, by) => (HandlerState::Paused, Some(by.map_or("load", PausedBy::name)), Some(error.clone())),
         (State::Running, Some(by)) => (HandlerState::Paused, Some(by.name()), None),
+        (State::Running, None) if until.is_some() => (HandlerState::Paused, Some(BREAKER), None),
         (State::Running, None) => (HandlerState::Running, None, None),
     }
 }
@@ -219,7 +250,7 @@ mod tests {
             (&held, Some(PausedBy::Operator), (HandlerState::Paused, Some("operator"), Some("disk is full"))),
             (&failed, Some(PausedBy::Operator), (HandlerState::Failed, Some("load"), Some("no instance"))),
         ] {
-            let (shown, by, error) = shown(state, paused);
+            let (shown, by, error) = shown(state, paused, None);
             assert_eq!((shown, by, error.as_deref()), expected, "{state:?} {paused:?}");
         }
     }

@@ -16,6 +16,7 @@ use crate::queue::url::QueueUrl;
 const URL: Form = Form::new("a queue URL of this version", "such as `disk:./data/events` or `memory:`");
 const TYPE: Form =
     Form::new("an event type", "such as `com.example.raw`: at most 256 characters, none of them a control character");
+const DEAD: Form = Form::new("the name of another queue", "such as `graveyard`");
 const START: Form = Form::new("where a new subscription begins", "`\"new\"` or `\"all\"`");
 
 /// Types are in labels of logs and in every event: nobody writes longer ones by intention.
@@ -45,8 +46,11 @@ pub(super) struct Queues {
 #[derive(Default)]
 struct Seen {
     folders: BTreeMap<PathBuf, String>,
+    #[cfg(feature = "redis")]
     streams: BTreeMap<String, String>,
     groups: BTreeMap<String, Field>,
+    /// Where `dead` stands, of which queue, and what it names.
+    dead: Vec<(Field, String, String)>,
 }
 
 impl Queues {
@@ -67,13 +71,21 @@ impl Queues {
 pub(super) fn read(root: &mut Section<'_, '_>) -> Queues {
     let mut seen = Seen::default();
     let read = root.named("queue", |name, section| queue(name, section, &mut seen));
-    let names = read.keys().cloned().collect();
+    let names: BTreeSet<String> = read.keys().cloned().collect();
+    for (field, queue, target) in seen.dead {
+        if target == queue {
+            let message = format!("`{}` names the queue itself", field.key);
+            root.reader.refuse(&field, message, "another queue".to_owned(), None);
+        } else if !names.contains(&target) {
+            root.reader.report(&field.node.place, undefined(&field.key, &target, &names));
+        }
+    }
     let configs = read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect();
     Queues { configs, names, groups: seen.groups }
 }
 
 fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<QueueConfig> {
-    section.later(&["key", "dead", "fallback", "map"]);
+    section.later(&["key", "fallback", "map"]);
     let url = match section.take("url") {
         Some(field) => {
             let base = section.reader.base(&field);
@@ -120,7 +132,12 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
         keep: section.duration("dead-keep", DEAD_KEEP_MIN..=DEAD_KEEP_MAX).unwrap_or(dead::DEAD_KEEP),
         bytes: section.size("dead-max", DEAD_MAX_MIN..=i64::MAX.unsigned_abs()).unwrap_or(dead::DEAD_BYTES_MAX),
     };
-    Some(QueueConfig { url: url?, kind, start, ingress, max_size, dead_bounds })
+    let dead = section.take("dead").and_then(|field| {
+        let target = section.reader.parse(&field, &DEAD, |text| Ok(text.to_owned()))?;
+        seen.dead.push((field, name.to_owned(), target.clone()));
+        Some(target)
+    });
+    Some(QueueConfig { url: url?, kind, start, ingress, max_size, dead_bounds, dead })
 }
 
 fn kind(text: &str) -> Result<String, String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Subscription;
 use super::work::{End, Ended};
 use crate::clock::now;
-use crate::dead::DeadLetter;
+use crate::dead::{DeadLetter, grave};
 use crate::queue::{Position, QueueError, Settle, Settlement};
 use crate::stats::{Cause, Counts};
 use crate::store::Sighting;
@@ -72,7 +72,12 @@ impl Subscription {
         }
         let mut again = self.again();
         loop {
-            let Err(error) = self.shared.letters.put(&letters).await else {
+            let grave = self.shared.graves.get(&*self.queue_name).and_then(|name| self.shared.queues.get(name));
+            let kept = match grave {
+                Some(queue) => grave::put(&**queue, &letters, &*self.shared.letters).await,
+                None => self.shared.letters.put(&letters).await,
+            };
+            let Err(error) = kept else {
                 self.handler.release();
                 return true;
             };

@@ -3,6 +3,7 @@
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -117,6 +118,16 @@ pub struct ParkedFull {
     pub parked: usize,
     /// The lane that holds most of them, and how many.
     pub longest: Option<(String, usize)>,
+}
+
+impl fmt::Display for ParkedFull {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "nothing is pulled: `parked` is full with {} events", self.parked)?;
+        match &self.longest {
+            Some((lane, count)) => write!(f, ", {count} of them wait behind one with the order key `{lane}`"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Work {
