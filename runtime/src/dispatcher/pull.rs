@@ -52,7 +52,7 @@ impl Subscription {
                 () = stop.cancelled() => return,
                 () = changed => continue,
                 () = until(gate) => continue,
-                pulled = self.starting_runners(self.pull()), if matches!(gate, Gate::Open | Gate::Probe) => pulled,
+                pulled = self.starting_runners(self.pull()), if matches!(gate, Gate::Open | Gate::Probe(_)) => pulled,
             };
             match pulled {
                 Ok(deliveries) => {
@@ -78,7 +78,7 @@ impl Subscription {
     fn turn(self: &Arc<Self>, gate: Gate) {
         let runners = match gate {
             Gate::Open | Gate::Held => self.work.allow(self.slots, false),
-            Gate::Probe => self.work.allow(1, true),
+            Gate::Probe(_) => self.work.allow(1, true),
             Gate::Shut(_) => self.work.allow(0, false),
         };
         if matches!(gate, Gate::Shut(_)) && self.handler.config.order_by.is_none() {

@@ -270,6 +270,7 @@ impl Work {
         let mut state = self.state();
         state.running -= 1;
         state.runners -= 1;
+        state.probe_again();
         drop(state);
         self.room.notify_waiters();
     }
