@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
@@ -57,6 +58,10 @@ impl Subscription {
             match pulled {
                 Ok(deliveries) => {
                     wait = RECONNECT.0;
+                    // What was lost may be among what came: first the one, then the other.
+                    if let Some(lost) = self.queue.lapsed(&self.name).now_or_never() {
+                        self.lose(&lost);
+                    }
                     self.take_in(deliveries);
                 }
                 Err(QueueError::Closed) => return,
@@ -126,7 +131,11 @@ impl Subscription {
             // It never was on its lane, so it leaves none.
             ended.push(Ended { lane: None, ..Ended::new(&item, end) });
         }
-        let runners = self.work.push(items, ended);
+        let (runners, behind) = self.work.push(items, ended);
+        // A queue that one process has counts only what it was told of.
+        for (position, tries) in behind.into_iter().filter(|_| self.queue.features().shared) {
+            self.queue.note(&self.name, position, tries);
+        }
         self.start_runners(runners);
     }
 
