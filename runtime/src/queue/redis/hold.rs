@@ -118,7 +118,15 @@ impl Hold {
     pub(super) fn take_in(&mut self, delivery: Delivery, kept: bool, leased: Instant) {
         self.late.remove(&delivery.position);
         self.taken += 1;
-        let lease = Lease { number: self.taken, renewed: leased, tries: delivery.tries, kept, settling: false, asked: false, noted: None };
+        let lease = Lease {
+            number: self.taken,
+            renewed: leased,
+            tries: delivery.tries,
+            kept,
+            settling: false,
+            asked: false,
+            noted: None,
+        };
         self.leases.insert(delivery.position, lease);
         self.ready.push_back(delivery);
         self.ready_since.get_or_insert(leased);
