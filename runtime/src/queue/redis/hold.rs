@@ -50,6 +50,8 @@ struct Lease {
     settling: bool,
     /// A settlement of it was under way, and will be repeated: it may have taken effect, so only that can tell whether it was late.
     asked: bool,
+    /// That settlement acknowledges it.
+    ends: bool,
     noted: Option<Note>,
 }
 
@@ -101,10 +103,11 @@ impl Hold {
         self.wanted = self.wanted.saturating_sub(count);
     }
 
-    /// Whether this delivery is held already; then it is as good as renewed. One that is being settled is not: the server gives it out
-    /// again only after that, and the answer is on its way.
+    /// Whether this delivery is held already; then it is as good as renewed. One that is on its way back is not: the server gives it out
+    /// again only after that, and the answer is on its way. One that is being acknowledged is: that comes out of order, after an outage.
     pub(super) fn holds(&mut self, position: Position, leased: Instant) -> bool {
-        let Some(lease) = self.leases.get_mut(&position).filter(|lease| !lease.settling) else { return false };
+        let here = |lease: &&mut Lease| !lease.settling || lease.ends;
+        let Some(lease) = self.leases.get_mut(&position).filter(here) else { return false };
         lease.renewed = lease.renewed.max(leased);
         true
     }
@@ -125,6 +128,7 @@ impl Hold {
             kept,
             settling: false,
             asked: false,
+            ends: false,
             noted: None,
         };
         self.leases.insert(delivery.position, lease);
@@ -280,7 +284,7 @@ impl Hold {
             if std::mem::replace(&mut lease.settling, true) {
                 continue;
             }
-            lease.asked = true;
+            (lease.asked, lease.ends) = (true, *settle == Settle::Ack);
             plan.leases.push((*position, lease.number));
             if !checks_all && *settle == Settle::Ack && is_young(lease) {
                 plan.acks.push(*position);

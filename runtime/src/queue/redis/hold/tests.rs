@@ -188,3 +188,13 @@ fn what_has_not_begun_is_noted() {
     assert!(hold.note(Position(1), tries(1)), "it begins after all");
     assert_eq!(hold.take_notes(), [(Position(1), tries(1))]);
 }
+
+#[test]
+fn what_is_being_acknowledged_is_not_delivered_again() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    hold.hand_out(2);
+    let back = Settlement { position: Position(1), settle: Settle::Return };
+    hold.begin_settle(&[ack(0), back], now, LEASE);
+    assert_eq!((hold.holds(Position(0), now), hold.holds(Position(1), now)), (true, false));
+}
