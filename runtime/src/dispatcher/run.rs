@@ -156,7 +156,7 @@ impl Subscription {
             return Ok(None);
         }
         // A handler may read several queues, whose positions are of each its own.
-        let position = self.queue.features().stable_position.then(|| delivery.position.0 ^ self.place);
+        let position = self.queue.features().stable_position.then_some(delivery.position.0 ^ self.place);
         let claim = Sighting { key: EventKey::of(&delivery.event.source, &delivery.event.id), position };
         let lease = self.handler.config.limits.deadline + CLAIM_MARGIN;
         match self.shared.store.claim(&self.handler.name, lease, &[claim]).await {
