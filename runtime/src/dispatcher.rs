@@ -5,11 +5,13 @@
 
 mod admit;
 mod breaker;
+mod ended;
 mod gate;
 mod keep;
 mod lanes;
 mod letter;
 mod outbox;
+mod parked;
 mod pull;
 mod run;
 mod settle;
@@ -26,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::breaker::Breaker;
-pub use self::work::ParkedFull;
+pub use self::parked::ParkedFull;
 use self::work::Work;
 use crate::clock::Timestamp;
 use crate::dead::DeadLetters;

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
 use super::admit::{Admission, Rules, admit};
+use super::ended::{End, Ended};
 use super::gate::Gate;
 use super::lanes::Item;
-use super::work::{End, Ended};
 use crate::clock::now;
 use crate::filter::EvaluationError;
 use crate::outcome::Outcome;

@@ -7,8 +7,9 @@ use tracing::Level;
 
 use super::Subscription;
 use super::admit::{is_addressed, is_expired};
+use super::ended::{Done, End, Ended};
 use super::lanes::Item;
-use super::work::{Cancel, Done, End, Ended, RUN_EVENTS, Work};
+use super::work::{Cancel, RUN_EVENTS, Work};
 use crate::clock::{Timestamp, now};
 use crate::handler::Version;
 use crate::outcome::Outcome;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Subscription;
-use super::work::{End, Ended};
+use super::ended::{End, Ended};
 use crate::clock::now;
 use crate::dead::{DeadLetter, grave};
 use crate::queue::{Position, QueueError, Settle, Settlement};
