@@ -11,7 +11,6 @@ mod keep;
 mod lanes;
 mod letter;
 mod outbox;
-mod parked;
 mod pull;
 mod run;
 mod settle;
@@ -28,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::breaker::Breaker;
-pub use self::parked::ParkedFull;
+pub use self::ended::ParkedFull;
 use self::work::Work;
 use crate::clock::Timestamp;
 use crate::dead::DeadLetters;

@@ -1,9 +1,14 @@
-//! What became of a delivery in this process, on its way from the runner that had it to the settler.
+//! How a delivery leaves a runner, and how it ends.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 use super::lanes::{Item, Lane};
 use crate::clock::Timestamp;
 use crate::dead::DeadLetter;
-use crate::queue::{Delivery, Position};
+use crate::queue::{Delivery, Position, Tries};
 use crate::stats::Cause;
 use crate::store::Sighting;
 use crate::verdict::Verdict;
@@ -33,8 +38,8 @@ pub(super) enum End {
     Filtered,
     Expired,
     Duplicate,
-    /// Not run, or without a say: given back as it was.
-    GivenBack(Cause),
+    /// Not run, or without a say: given back as it was, or with the tries that it had here.
+    GivenBack(Cause, Option<Tries>),
 }
 
 /// What a runner did with what it took.
@@ -45,4 +50,26 @@ pub(super) enum Done {
     Park(Item, Timestamp),
     /// Its lease is gone: there is nothing to settle.
     Lapsed(Item),
+}
+
+/// Stops a run from outside.
+pub(super) type Cancel = Arc<Notify>;
+
+/// That nothing is pulled because too much is parked: how much, and for which lane most of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedFull {
+    /// How many are parked.
+    pub parked: usize,
+    /// The lane that holds most of them, and how many.
+    pub longest: Option<(String, usize)>,
+}
+
+impl fmt::Display for ParkedFull {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "nothing is pulled: `parked` is full with {} events", self.parked)?;
+        match &self.longest {
+            Some((lane, count)) => write!(f, ", {count} of them wait behind one with the order key `{lane}`"),
+            None => Ok(()),
+        }
+    }
 }

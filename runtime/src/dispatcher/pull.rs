@@ -100,7 +100,7 @@ impl Subscription {
         for delivery in deliveries {
             let admission = admit(&delivery.event, delivery.tries, &rules);
             let lane = config.order_by.as_deref().and_then(|name| delivery.event.attribute(name)).map(Into::into);
-            let item = Item { delivery, lane };
+            let item = Item { delivery, lane, tried: false };
             let end = match admission {
                 Admission::Run => {
                     items.push(item);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Subscription;
 use super::ended::{End, Ended};
-use crate::clock::now;
+use crate::clock::{Timestamp, now};
 use crate::dead::{DeadLetter, grave};
 use crate::queue::{Position, QueueError, Settle, Settlement};
 use crate::stats::{Cause, Counts};
@@ -164,7 +164,7 @@ fn count_end(counts: &mut Counts, end: &End) -> bool {
     let cause = match end {
         End::Judged(Verdict::Retry { .. }, _) => Cause::Delay,
         End::Judged(Verdict::Pause, _) => Cause::Pause,
-        End::GivenBack(cause) => *cause,
+        End::GivenBack(cause, _) => *cause,
         End::Judged(Verdict::Ack, _) => return add(&mut counts.acked),
         End::Judged(Verdict::Dead, _) => return add(&mut counts.dead),
         End::Filtered => return add(&mut counts.filtered),
@@ -191,7 +191,8 @@ fn settlement(ended: &Ended) -> Settlement {
     let settle = match &ended.end {
         End::Judged(Verdict::Ack | Verdict::Dead, _) | End::Filtered | End::Expired | End::Duplicate => Settle::Ack,
         End::Judged(Verdict::Retry { due, tries }, _) => Settle::Retry { due: *due, tries: *tries },
-        End::Judged(Verdict::Pause, _) | End::GivenBack(_) => Settle::Return,
+        End::GivenBack(_, Some(tries)) => Settle::Retry { due: Timestamp(0), tries: *tries },
+        End::Judged(Verdict::Pause, _) | End::GivenBack(_, None) => Settle::Return,
     };
     Settlement { position: ended.position, settle }
 }

@@ -2,7 +2,7 @@
 //!
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
-mod lapse;
+mod leases;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::UNSETTLED_MAX;
-use super::ended::{Done, End, Ended};
+use super::ended::{Cancel, Done, End, Ended, ParkedFull};
 use super::lanes::{Item, Lanes};
-use super::parked::ParkedFull;
 use crate::clock::Timestamp;
 use crate::queue::Position;
 use crate::stats::{Cause, SubscriptionStats};
@@ -26,9 +25,6 @@ const FLUSH_MAX: usize = 32;
 
 /// Most bytes of events that are parked (delivery.md §4).
 const PARKED_BYTES_MAX: u64 = 64 << 20;
-
-/// Stops a run from outside.
-pub(super) type Cancel = Arc<Notify>;
 
 /// See the module.
 pub(super) struct Work {
@@ -102,7 +98,7 @@ impl Work {
         let mut state = self.state();
         (state.allowed, state.probing) = (allowed, probing);
         self.room.notify_waiters();
-        state.wanted_runners()
+        state.runner_for_each()
     }
 
     /// Waits until something can be pulled, and says how many.
@@ -177,11 +173,7 @@ impl Work {
         if state.taken != taken {
             return 0;
         }
-        let not_begun = state.runners.saturating_sub(state.running);
-        let may_run = state.lanes.waiting().min(state.allowed.saturating_sub(state.running));
-        let start = may_run.saturating_sub(not_begun);
-        state.runners += start;
-        start
+        state.runner_for_each()
     }
 
     /// A runner hands in what it did and takes the next; none: the runner is to end.
@@ -257,7 +249,7 @@ impl Work {
         if state.draining {
             self.drain(&mut state, Cause::Shutdown);
         }
-        state.wanted_runners()
+        state.runner_for_each()
     }
 
     /// Lets run what is due; says when the next one is, and how many runners to start.
@@ -265,7 +257,7 @@ impl Work {
         let mut state = self.state();
         state.lanes.release_due(now);
         self.count_parked(&mut state);
-        (state.lanes.next_due(), state.wanted_runners())
+        (state.lanes.next_due(), state.runner_for_each())
     }
 
     /// Waits until something may wait for its time that did not before.
@@ -299,11 +291,10 @@ impl Work {
         self.count_parked(state);
         let ends = held.into_iter().map(|(item, due)| {
             let tries = item.delivery.tries;
-            // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
-            let end = match (due, &item.lane) {
-                (Some(_), Some(_)) => End::Judged(Verdict::Retry { due: Timestamp(0), tries }, None),
-                (Some(due), None) => End::Judged(Verdict::Retry { due, tries }, None),
-                (None, _) => End::GivenBack(cause),
+            let end = match due {
+                // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
+                Some(due) if item.lane.is_none() => End::Judged(Verdict::Retry { due, tries }, None),
+                _ => End::GivenBack(cause, item.tried.then_some(tries)),
             };
             Ended::new(&item, end)
         });
@@ -357,10 +348,18 @@ impl Work {
 }
 
 impl State {
-    /// Runners to start so that each takes a run of events; those that stand still are found by [`Work::unstall`].
+    /// Runners to start so that each takes a run of what was pulled; the puller sees when they stand still ([`Work::unstall`]).
     fn wanted_runners(&mut self) -> usize {
         let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
         let start = may_run.div_ceil(RUN_EVENTS).saturating_sub(self.runners);
+        self.runners += start;
+        start
+    }
+
+    /// Runners to start so that each that may run has one: the runners there are may stand still for long.
+    fn runner_for_each(&mut self) -> usize {
+        let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
+        let start = may_run.saturating_sub(self.runners.saturating_sub(self.running));
         self.runners += start;
         start
     }

@@ -127,6 +127,26 @@ fn values_of_queues() {
 }
 
 #[test]
+#[cfg(feature = "redis")]
+fn redis_queues() {
+    let queue = |url: &str, more: &str| format!("[queue.q]\nurl = '{url}'\n{more}");
+    for (url, says) in [
+        ("redis://h:6379/0", "2:7 'redis://h:6379/0' → `queue.q.url` is not a queue URL of this version"),
+        ("redis://h?list=k", "2:7 'redis://h?list=k' → `queue.q.url` is not a queue URL of this version"),
+    ] {
+        check(&queue(url, ""), &[says]);
+    }
+    check(&queue("redis://h?stream=k", "max-size = '1MiB'"), &["3:12 '1MiB' → a queue on a broker has no `max-size`"]);
+    let same = "[queue.a]\nurl = 'redis://ann:pw@h?stream=k'\n[queue.b]\nurl = 'redis://h:6379/0?stream=k&lease=5s'";
+    check(same, &["4:7 'redis://h:6379/0?stream=k&lease=5s' → queues `a` and `b` have the same stream"]);
+    let handlers = "[handler.one]\ncomponent = 'c'\nqueue = 'q'\n[handler.two]\ncomponent = 'c'\nqueue = 'q'";
+    check(
+        &queue("redis://h?stream=k&group=old", handlers),
+        &["2:7 'redis://h?stream=k&group=old' → `group=` is for one handler, and `one` and `two` read queue `q`"],
+    );
+}
+
+#[test]
 fn values_of_handlers() {
     check(
         "[handler.h]\n[handler.Upper]\ncomponent = 'c'\nqueue = 'q'",

@@ -1,16 +1,21 @@
-//! Leases that are gone: what runs under one is stopped, what waits is let go (delivery.md §3).
+//! Leases that are gone while the process lives (delivery.md §3).
 
 use std::collections::HashSet;
 
+use super::super::lanes::Item;
 use super::{State, Work};
-use crate::dispatcher::lanes::Item;
 use crate::queue::Position;
 use crate::stats::Cause;
 
 impl Work {
+    /// Whether the run's lease is gone: what stops runners may have been meant for the run before.
+    pub(in super::super) fn is_lapsed(&self, position: Position) -> bool {
+        self.state().cancels.get(&position).is_some_and(|(_, lapsed)| *lapsed)
+    }
+
     /// Leases are gone: what runs is stopped, what waits is let go. What has ended is settled, and the queue says that it is late. Says
     /// how many runners to start.
-    pub(in crate::dispatcher) fn lose(&self, positions: &[Position]) -> usize {
+    pub(in super::super) fn lose(&self, positions: &[Position]) -> usize {
         let mut state = self.state();
         for position in positions {
             if let Some((cancel, lapsed)) = state.cancels.get_mut(position) {
@@ -26,12 +31,7 @@ impl Work {
         (0..gone).for_each(|_| counts.count_returned(Cause::Lease));
         drop(counts);
         self.room.notify_waiters();
-        state.wanted_runners()
-    }
-
-    /// Whether the run's lease is gone: what stops runners may have been meant for the run before.
-    pub(in crate::dispatcher) fn is_lapsed(&self, position: Position) -> bool {
-        self.state().cancels.get(&position).is_some_and(|(_, lapsed)| *lapsed)
+        state.runner_for_each()
     }
 
     pub(super) fn count_lapsed(&self, state: &mut State, item: &Item) {
