@@ -120,7 +120,11 @@ impl Subscription {
             }
             Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim),
             // What waits here keeps its claim: nobody else runs the event meanwhile.
-            Verdict::Retry { due, tries } if self.holds_retries() => self.park(item, due, tries),
+            Verdict::Retry { due, tries } if self.holds_retries() => {
+                // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
+                let longest = now.after(config.retry.backoff_to);
+                self.park(item, if config.order_by.is_some() { due.min(longest) } else { due }, tries)
+            }
             Verdict::Ack | Verdict::Retry { .. } => RunEnd::Ended(End::Judged(verdict, None), claim),
         }
     }
@@ -151,7 +155,7 @@ impl Subscription {
         if self.handler.config.duplicates.is_none() || is_addressed(&delivery.event) {
             return Ok(None);
         }
-        let position = self.queue.features().stable_position.then_some(delivery.position.0);
+        let position = self.queue.features().stable_position.then_some(delivery.position.0 ^ self.place);
         let claim = Sighting { key: EventKey::of(&delivery.event.source, &delivery.event.id), position };
         let lease = self.handler.config.limits.deadline + CLAIM_MARGIN;
         match self.shared.store.claim(&self.handler.name, lease, &[claim]).await {
