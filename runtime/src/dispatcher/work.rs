@@ -6,6 +6,7 @@ mod leases;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -22,6 +23,9 @@ pub(super) const RUN_EVENTS: usize = 16;
 
 /// Most ends that wait for more before they are settled together.
 const FLUSH_MAX: usize = 32;
+
+/// How soon it is said again that `parked` is full: around the bound it fills with each that ends, which is no news.
+const FULL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Most bytes of events that are parked (delivery.md §4).
 const PARKED_BYTES_MAX: u64 = 64 << 20;
@@ -47,7 +51,7 @@ pub(super) struct Work {
 #[derive(Default)]
 struct State {
     lanes: Lanes,
-    /// Of `lanes.parked()`, what the counters know.
+    /// Of what is parked, what the counters know.
     counted: usize,
     /// Deliveries that may run at once now.
     allowed: usize,
@@ -65,8 +69,12 @@ struct State {
     taken: u64,
     draining: bool,
     closed: bool,
-    /// Said once until there is room again.
+    /// Nothing was pulled for want of room in `parked`, when it was looked at last.
     full: bool,
+    /// When that was said last.
+    full_said: Option<Instant>,
+    /// A pause: what is not ended by its run goes back.
+    paused: bool,
 }
 
 impl Work {
@@ -82,9 +90,10 @@ impl Work {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the counters what has moved between running and parked.
+    /// Tells the counters what has moved between running and parked. While nothing may run, what waits for it is parked too.
     fn count_parked(&self, state: &mut State) {
-        let parked = state.lanes.parked();
+        let held = if state.allowed == 0 { state.lanes.waiting() } else { 0 };
+        let parked = state.lanes.parked() + held;
         if parked != state.counted {
             let mut counts = self.stats.count();
             counts.in_flight = (counts.in_flight + state.counted as u64).saturating_sub(parked as u64);
@@ -96,7 +105,8 @@ impl Work {
     /// How many may run at once from now on, or one in all, to probe; says how many runners to start.
     pub(super) fn allow(&self, allowed: usize, probing: bool) -> usize {
         let mut state = self.state();
-        (state.allowed, state.probing) = (allowed, probing);
+        (state.allowed, state.probing, state.paused) = (allowed, probing, false);
+        self.count_parked(&mut state);
         self.room.notify_waiters();
         state.runner_for_each()
     }
@@ -122,15 +132,16 @@ impl Work {
         }
         let parked = state.lanes.parked();
         let left = self.parked_max.saturating_sub(parked);
-        if left == 0 || state.lanes.parked_bytes() >= PARKED_BYTES_MAX {
-            if !std::mem::replace(&mut state.full, true) {
+        state.full = left == 0 || state.lanes.parked_bytes() >= PARKED_BYTES_MAX;
+        if state.full {
+            if state.full_said.is_none_or(|said| said.elapsed() >= FULL_AGAIN) {
+                state.full_said = Some(Instant::now());
                 let (lane, count) = state.lanes.longest().map_or(("", 0), |(lane, count)| (&**lane, count));
                 let (queue, handler) = (&self.stats.queue, &self.stats.handler);
                 tracing::warn!(%queue, %handler, parked, lane, count, "`parked` is full: nothing is pulled until one of them ends");
             }
             return 0;
         }
-        state.full = false;
         room.min(left)
     }
 
@@ -193,6 +204,9 @@ impl Work {
             }
             None => state.runners -= 1,
         }
+        if state.allowed == 0 {
+            self.count_parked(&mut state);
+        }
         // With nothing left to take, nothing is gained by gathering more: what ended must not wait for what still runs.
         let nothing_left = state.lanes.waiting() == 0 || next.is_none();
         if state.ended.len() >= self.flush_at || (nothing_left && !state.ended.is_empty()) {
@@ -222,6 +236,8 @@ impl Work {
                 state.lanes.park(item, due);
                 self.count_parked(state);
                 self.timed.notify_one();
+                // Its permit is free for what can be pulled meanwhile.
+                self.room.notify_waiters();
             }
             Done::Lapsed(item) => {
                 state.cancels.remove(&item.delivery.position);
@@ -230,12 +246,17 @@ impl Work {
         }
         if state.draining {
             self.drain(state, Cause::Shutdown);
+        } else if state.paused {
+            self.drain(state, Cause::Pause);
         }
     }
 
     /// What was taken ended or was parked without a run.
     pub(super) fn not_run(&self) {
-        self.state().probe_again();
+        let mut state = self.state();
+        state.probe_again();
+        self.count_parked(&mut state);
+        drop(state);
         self.room.notify_waiters();
     }
 
@@ -274,9 +295,11 @@ impl Work {
         self.room.notify_waiters();
     }
 
-    /// Gives back everything that does not run, because of a pause.
+    /// Gives back everything that does not run, because of a pause; until [`Work::allow`] also whatever is not ended by its run.
     pub(super) fn give_back(&self) {
-        self.drain(&mut self.state(), Cause::Pause);
+        let mut state = self.state();
+        state.paused = true;
+        self.drain(&mut state, Cause::Pause);
     }
 
     /// Gives back everything that does not run, and from now on whatever is not ended by its run.
