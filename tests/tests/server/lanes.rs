@@ -26,7 +26,7 @@ fn events(chance: &mut fastrand::Rng) -> Vec<(u64, u64, u64)> {
         let number = next.entry(key).or_default();
         *number += 1;
         let works = [1, 1, 1, 1, 1, 1, 1, 2, 3, NEVER];
-        (key, *number, if chance.u8(..8) == 0 { *chance.choice(works).unwrap() } else { 1 })
+        (key, *number, if chance.u8(..8) == 0 { chance.choice(works).unwrap() } else { 1 })
     };
     (0..EVENTS).map(|_| event()).collect()
 }
@@ -68,7 +68,8 @@ fn order_is_kept(url: &str, stops: usize, stop: fn(Server) -> Log) {
     let metrics = server.metrics();
     let (ended, parked) = (metrics.sum("weir_events_ended_total", &[]), metrics.sum("weir_events_parked", &[]));
     assert!(parked == 0 && (stops > 0 || ended == EVENTS), "{url}: {ended} ended, {parked} parked");
-    let given_up: BTreeSet<String> = server.dead().iter().map(|letter| letter["event"]["id"].as_str().unwrap().to_owned()).collect();
+    let given_up: BTreeSet<String> =
+        server.dead().iter().map(|letter| letter["event"]["id"].as_str().unwrap().to_owned()).collect();
     let never = events.iter().filter(|(.., works)| *works == NEVER).map(|(key, number, _)| format!("{key}/{number}"));
     assert_eq!(given_up, never.collect(), "{url}: nothing but what never works is given up");
     logs.push(server.stop());
@@ -146,7 +147,8 @@ fn what_is_parked_is_bounded() {
         let it = server.handler("it");
         assert_eq!((&it["parked"], &it["state"]), (&json!(10), &json!("running")), "{url}: {it}");
         assert_eq!(
-            it["error"], "nothing is pulled: `parked` is full with 10 events, 10 of them wait behind one with the order key `hot`",
+            it["error"],
+            "nothing is pulled: `parked` is full with 10 events, 10 of them wait behind one with the order key `hot`",
             "{url}"
         );
         server.ended(36);
