@@ -3,18 +3,18 @@
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
 mod leases;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::UNSETTLED_MAX;
-use super::ended::{Cancel, Done, End, Ended, ParkedFull};
+use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::{Item, Lanes};
 use crate::clock::Timestamp;
-use crate::queue::Position;
+use crate::queue::{Position, Tries};
 use crate::stats::{Cause, SubscriptionStats};
 use crate::verdict::Verdict;
 
@@ -23,12 +23,6 @@ pub(super) const RUN_EVENTS: usize = 16;
 
 /// Most ends that wait for more before they are settled together.
 const FLUSH_MAX: usize = 32;
-
-/// How soon it is said again that `parked` is full: around the bound it fills with each that ends, which is no news.
-const FULL_AGAIN: Duration = Duration::from_secs(60);
-
-/// Most bytes of events that are parked (delivery.md §4).
-const PARKED_BYTES_MAX: u64 = 64 << 20;
 
 /// See the module.
 pub(super) struct Work {
@@ -111,49 +105,10 @@ impl Work {
         state.runner_for_each()
     }
 
-    /// Waits until something can be pulled, and says how many.
-    pub(super) async fn room(&self) -> usize {
-        loop {
-            let notified = self.room.notified();
-            let room = self.room_now();
-            if room > 0 {
-                return room;
-            }
-            notified.await;
-        }
-    }
-
-    fn room_now(&self) -> usize {
-        let mut state = self.state();
-        let unsettled = state.ended.len() + state.settling;
-        let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
-        if room == 0 || unsettled >= UNSETTLED_MAX {
-            return 0;
-        }
-        let parked = state.lanes.parked();
-        let left = self.parked_max.saturating_sub(parked);
-        state.full = left == 0 || state.lanes.parked_bytes() >= PARKED_BYTES_MAX;
-        if state.full {
-            if state.full_said.is_none_or(|said| said.elapsed() >= FULL_AGAIN) {
-                state.full_said = Some(Instant::now());
-                let (lane, count) = state.lanes.longest().map_or(("", 0), |(lane, count)| (&**lane, count));
-                let (queue, handler) = (&self.stats.queue, &self.stats.handler);
-                tracing::warn!(%queue, %handler, parked, lane, count, "`parked` is full: nothing is pulled until one of them ends");
-            }
-            return 0;
-        }
-        room.min(left)
-    }
-
-    /// Whether nothing is pulled because too much is parked.
-    pub(super) fn parked_full(&self) -> Option<ParkedFull> {
-        let state = self.state();
-        let longest = || state.lanes.longest().map(|(lane, count)| (lane.to_string(), count));
-        state.full.then(|| ParkedFull { parked: state.lanes.parked(), longest: longest() })
-    }
-
     /// Takes in what was pulled, and what of it ended without a run; says how many runners to start.
-    pub(super) fn push(&self, items: Vec<Item>, ended: Vec<Ended>) -> usize {
+    ///
+    /// And what stands behind others: it has not begun, so that a kill of this process costs it no attempt.
+    pub(super) fn push(&self, items: Vec<Item>, ended: Vec<Ended>) -> (usize, Vec<(Position, Tries)>) {
         let mut state = self.state();
         let count = (items.len() + ended.len()) as u64;
         {
@@ -161,15 +116,19 @@ impl Work {
             counts.received += count;
             counts.in_flight += count;
         }
+        let mut behind = Vec::new();
         for item in items {
-            state.lanes.arrive(item);
+            let of = (item.delivery.position, item.delivery.tries);
+            if !state.lanes.arrive(item) {
+                behind.push(of);
+            }
         }
         self.count_parked(&mut state);
         if !ended.is_empty() {
             state.ended.extend(ended);
             self.ended.notify_one();
         }
-        state.wanted_runners()
+        (state.wanted_runners(), behind)
     }
 
     /// How many deliveries were taken so far, while others wait that may run; none when nothing does.
@@ -291,6 +250,7 @@ impl Work {
         let mut state = self.state();
         state.running -= 1;
         state.runners -= 1;
+        state.probe_again();
         drop(state);
         self.room.notify_waiters();
     }
