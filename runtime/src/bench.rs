@@ -180,6 +180,7 @@ impl Bench {
             graves: BTreeMap::new(),
             guests: runtime.handle().clone(),
             hops,
+            name: String::new(),
         });
         let path = |queue: Arc<dyn Queue>| -> anyhow::Result<Arc<OnQueue>> {
             let version =

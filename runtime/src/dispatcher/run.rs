@@ -123,6 +123,9 @@ impl Subscription {
             }
             Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim),
             Verdict::Retry { due, tries } if self.holds_retries() => {
+                // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
+                let longest = now.after(config.retry.backoff_to);
+                let due = if config.order_by.is_some() { due.min(longest) } else { due };
                 self.extend(claim, due.since(now)).await;
                 self.park(item, due, tries)
             }
