@@ -21,6 +21,8 @@ use crate::dispatcher::{Shared, Subscription};
 use crate::event::Event;
 use crate::handler::{Handler, Version};
 use crate::outcome::Outcome;
+#[cfg(feature = "redis")]
+use crate::queue::redis::bare::BareStream;
 use crate::queue::url::QueueUrl;
 use crate::queue::{self, Opening, Publish, Queue, QueueError, Start, disk::DiskQueue, memory::MemoryQueue};
 use crate::sandbox::floor::{Floor, Kind};
@@ -77,6 +79,8 @@ struct Bench {
     disk: Arc<OnQueue>,
     unread: Arc<dyn Queue>,
     queue: Option<Arc<OnQueue>>,
+    #[cfg(feature = "redis")]
+    client: Option<BareStream>,
 }
 
 /// A queue with one handler on it.
@@ -115,6 +119,10 @@ pub fn measure(plan: Plan<'_>) -> anyhow::Result<Vec<Row>> {
         ("disk", Box::new(|| bench.path(&bench.disk, events))),
         ("publish", Box::new(|| bench.publish(events))),
     ];
+    #[cfg(feature = "redis")]
+    if let Some(client) = &bench.client {
+        rows.push(("client", Box::new(|| bench.client(client, events))));
+    }
     if let Some(queue) = &bench.queue {
         rows.push(("queue", Box::new(|| bench.path(queue, events))));
     }
@@ -165,7 +173,14 @@ impl Bench {
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
         let letters: Arc<dyn DeadLetters> = Arc::clone(&store) as _;
         let hops = Ceilings::default().hops;
-        let shared = Arc::new(Shared { store, letters, queues: BTreeMap::new(), guests: runtime.handle().clone(), hops });
+        let shared = Arc::new(Shared {
+            store,
+            letters,
+            queues: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            guests: runtime.handle().clone(),
+            hops,
+        });
         let path = |queue: Arc<dyn Queue>| -> anyhow::Result<Arc<OnQueue>> {
             let version =
                 Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
@@ -188,12 +203,34 @@ impl Bench {
             Some(url) => Some(path(runtime.block_on(queue::open(url, opening))?)?),
             None => None,
         };
+        #[cfg(feature = "redis")]
+        let client = client(plan.queue, &runtime)?;
         let unread = DiskQueue::open(&folder.join("unread"), "unread", QUEUE_BYTES)?;
-        Ok(Self { event: Arc::new(event), runtime, bare, tuned, program, setup, memory, disk, unread, queue })
+        Ok(Self {
+            event: Arc::new(event),
+            runtime,
+            bare,
+            tuned,
+            program,
+            setup,
+            memory,
+            disk,
+            unread,
+            queue,
+            #[cfg(feature = "redis")]
+            client,
+        })
     }
 
     fn floor(&self, floor: &Floor, events: u64) -> anyhow::Result<()> {
         Ok(self.runtime.block_on(floor.run(&self.event, events))?)
+    }
+
+    /// A stream through the bare client: no queue, no handler.
+    #[cfg(feature = "redis")]
+    fn client(&self, client: &BareStream, events: u64) -> anyhow::Result<()> {
+        self.runtime.block_on(async { tokio::time::timeout(ROUND_MAX, client.round(&self.event, events, BATCH)).await })??;
+        Ok(())
     }
 
     fn sandbox(&self, events: u64) -> anyhow::Result<()> {
@@ -249,6 +286,15 @@ impl Bench {
             }
             Ok(())
         })
+    }
+}
+
+/// The bare client beside a Redis queue.
+#[cfg(feature = "redis")]
+fn client(queue: Option<&QueueUrl>, runtime: &Runtime) -> anyhow::Result<Option<BareStream>> {
+    match queue {
+        Some(QueueUrl::Redis(url)) => Ok(Some(runtime.block_on(BareStream::open(url))?)),
+        _ => Ok(None),
     }
 }
 
