@@ -11,6 +11,9 @@ use crate::plan::{ATTEMPTS, ATTEMPTS_TRAP, LEASE, Plan};
 /// How long after its run an event may stay unsettled while its server is there: the rest of a batch, and a busy machine.
 const SETTLED: u64 = 2_000_000;
 
+/// How long after its begin a run of what was held here may not be noted yet.
+const NOTED: u64 = 200_000;
+
 /// See the module.
 pub(crate) struct Audit<'a> {
     plan: &'a Plan,
@@ -94,10 +97,12 @@ impl<'a> Audit<'a> {
     fn check_pair(&self, event: usize, one: &Run, next: &Run, figures: &mut Figures) {
         assert!(one.ended <= next.begun, "event {event} ran twice at the same time: {one:?} {next:?}");
         let tries = match &one.end {
+            // Held here for its order, it is noted beside its run that it began: a kill may come between.
+            End::Killed if self.plan.ordered && one.ended - one.begun < NOTED => 0,
             // Nobody knows how it ended, or whether what it ended as was settled.
             End::Killed => 1,
             End::Lapsed => 0,
-            End::Judged { outcome, verdict: Verdict::Again } => u32::from(outcome != "host"),
+            End::Judged { verdict: Verdict::Again, .. } => u32::from(!one.is_outside()),
             End::Judged { .. } => {
                 figures.again += 1;
                 assert!(self.is_excused(one), "event {event} ran again after it had ended: {one:?} {next:?}");
@@ -110,10 +115,9 @@ impl<'a> Audit<'a> {
 
     /// Whether its process was killed, or the server restarted, before it can have been settled.
     fn is_excused(&self, run: &Run) -> bool {
-        let within = |from: u64, to: u64| run.ended <= to && run.ended + SETTLED >= from;
-        let killed = self.history.lives[run.life].killed.map(micros);
-        let restarted = |(from, to): &(_, _)| within(micros(*from), micros(*to) + LEASE * 1_000);
-        killed.is_some_and(|killed| within(killed, killed)) || self.history.outages.iter().any(restarted)
+        let since = |time| run.ended + SETTLED >= micros(time);
+        let restarted = |(from, to): &(_, _)| since(*from) && run.ended <= micros(*to) + LEASE * 1_000;
+        self.history.lives[run.life].killed.is_some_and(since) || self.history.outages.iter().any(restarted)
     }
 
     /// It ended acked, or dead-lettered; as the seed says, where nobody was killed over it.
@@ -155,10 +159,10 @@ impl<'a> Audit<'a> {
             let slow = |outcome: &str| outcome == "deadline" && run.way.as_deref() != Some("deadline");
             matches!(&run.end, End::Judged { outcome, .. } if !slow(outcome))
         };
-        let last = runs.last()?;
-        let mut tries: Vec<u32> = runs.iter().map(|run| run.attempt).collect();
-        tries.dedup();
-        if !runs.iter().all(undisturbed) || !tries.iter().copied().eq(1..=last.attempt) {
+        let follows = |one: &Run, next: &Run| next.attempt == one.attempt + u32::from(!one.is_outside());
+        let all_ran = runs.first()?.attempt == 1 && runs.windows(2).all(|pair| follows(&pair[0], &pair[1]));
+        let repeated = runs.len() > runs.iter().position(|run| run.is_over()).map_or(0, |at| at + 1);
+        if repeated || !runs.iter().all(undisturbed) || !all_ran {
             return None;
         }
         let drawn = (1..=ATTEMPTS).find_map(|attempt| match way(&event.to_string(), attempt, self.plan.seed) {
@@ -179,7 +183,7 @@ impl<'a> Audit<'a> {
         for pair in lanes.values().flat_map(|lane| lane.windows(2)) {
             let &[one, next] = pair else { continue };
             let (before, after) = (&self.ledger.runs[one], &self.ledger.runs[next]);
-            let over = before.iter().find(|run| matches!(&run.end, End::Judged { verdict: Verdict::Acked | Verdict::Dead, .. }));
+            let over = before.iter().find(|run| run.is_over());
             let Some(first) = after.first() else { continue };
             match over {
                 Some(over) => {

@@ -25,27 +25,39 @@ fn connect(server: &RedisServer) -> Connection {
     redis::Client::open(server.url(0)).unwrap().get_connection().unwrap()
 }
 
-/// Publishes all events.
-pub(crate) fn fill(server: &RedisServer, plan: &Plan) {
+/// The id of an entry: milliseconds, and the number within one.
+type Id = (u64, u64);
+
+fn id(text: &str) -> Id {
+    let (millis, number) = text.split_once('-').unwrap();
+    (millis.parse().unwrap(), number.parse().unwrap())
+}
+
+/// Publishes all events; answers their ids in the stream.
+pub(crate) fn fill(server: &RedisServer, plan: &Plan) -> Vec<Id> {
     let mut connection = connect(server);
     let all: Vec<usize> = (0..plan.count()).collect();
+    let mut ids = Vec::with_capacity(all.len());
     for some in all.chunks(PAGE) {
         let mut commands = redis::pipe();
         for at in some {
-            commands.cmd("XADD").arg(STREAM).arg("*").arg("event").arg(plan.event(*at).to_string()).ignore();
+            commands.cmd("XADD").arg(STREAM).arg("*").arg("event").arg(plan.event(*at).to_string());
         }
-        commands.query::<()>(&mut connection).unwrap();
+        ids.extend(commands.query::<Vec<String>>(&mut connection).unwrap().iter().map(|added| id(added)));
     }
+    ids
 }
 
-/// How many events have not ended: those that nobody has read, and those that are pending.
-pub(crate) fn left(server: &RedisServer) -> u64 {
+/// How many of these events have not ended: those that nobody has read, and those that are pending. (The server's own `lag` is not known
+/// after a restart.)
+pub(crate) fn left(server: &RedisServer, published: &[Id]) -> usize {
     let groups: Vec<BTreeMap<String, redis::Value>> =
         cmd("XINFO").arg("GROUPS").arg(STREAM).query(&mut connect(server)).unwrap();
     let group = groups.into_iter().next().expect("a group reads the stream");
-    let number = |name: &str| redis::from_redis_value_ref::<u64>(&group[name]).unwrap();
-    assert_eq!(redis::from_redis_value_ref::<String>(&group["name"]).unwrap(), GROUP);
-    number("pending") + number("lag")
+    let text = |name: &str| redis::from_redis_value_ref::<String>(&group[name]).unwrap();
+    assert_eq!(text("name"), GROUP);
+    let read = id(&text("last-delivered-id"));
+    text("pending").parse::<usize>().unwrap() + published.len() - published.partition_point(|id| *id <= read)
 }
 
 /// The name of the process that reads now, where one reads at a time.

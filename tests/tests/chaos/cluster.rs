@@ -28,6 +28,8 @@ const NAMES: [&str; 2] = ["a", "b"];
 pub(crate) struct Cluster<'a> {
     plan: &'a Plan,
     redis: RedisServer,
+    /// Ids of all events.
+    published: Vec<(u64, u64)>,
     begun: Instant,
     sites: [Site; 2],
     running: Vec<Running>,
@@ -45,8 +47,9 @@ pub(crate) struct History {
 }
 
 struct Running {
-    server: Server,
+    // Dropped first: a server that is ended can't be scraped.
     scraper: Scraper,
+    server: Server,
 }
 
 impl<'a> Cluster<'a> {
@@ -54,17 +57,17 @@ impl<'a> Cluster<'a> {
     pub(crate) fn start(plan: &'a Plan) -> Self {
         // Synced at every write: it survives both kinds of restart.
         let redis = RedisServer::start(Keeps::Always, &[]);
-        broker::fill(&redis, plan);
+        let published = broker::fill(&redis, plan);
         let sites = NAMES.map(|name| Site::new(&plan.config(name, &redis.url(0))));
         let running = sites.iter().map(Running::start).collect();
         let (lives, outages) = (Vec::new(), Vec::new());
-        Self { plan, redis, begun: Instant::now(), sites, running, lives, scrapes: 0, outages }
+        Self { plan, redis, published, begun: Instant::now(), sites, running, lives, scrapes: 0, outages }
     }
 
     /// All disasters, each when its time has come.
     pub(crate) fn suffer(&mut self) {
         for (left, disaster) in self.plan.disasters.clone() {
-            self.wait_until(|cluster| broker::left(&cluster.redis) <= left);
+            self.wait_until(|cluster| cluster.left() <= left);
             match disaster {
                 Disaster::Process(index) => self.kill(index),
                 Disaster::Reader => {
@@ -82,7 +85,7 @@ impl<'a> Cluster<'a> {
 
     /// Waits until nothing is left.
     pub(crate) fn end_of_work(&mut self) {
-        self.wait_until(|cluster| broker::left(&cluster.redis) == 0);
+        self.wait_until(|cluster| cluster.left() == 0);
     }
 
     /// What the server holds.
@@ -103,11 +106,15 @@ impl<'a> Cluster<'a> {
         History { lives: self.lives, outages: self.outages, scrapes: self.scrapes }
     }
 
+    fn left(&self) -> usize {
+        broker::left(&self.redis, &self.published)
+    }
+
     fn wait_until(&mut self, holds: impl Fn(&Self) -> bool) {
         while !holds(self) {
             if self.begun.elapsed() > BOUND {
                 let tails: Vec<String> = self.running.iter().map(|running| running.server.log().tail()).collect();
-                panic!("{} events are left after {BOUND:?}\n{}", broker::left(&self.redis), tails.join("\n\n"));
+                panic!("{} events are left after {BOUND:?}\n{}", self.left(), tails.join("\n\n"));
             }
             std::thread::sleep(PACE);
         }
@@ -152,14 +159,14 @@ impl Running {
 /// Asserts the counting identity of a process again and again.
 struct Scraper {
     ended: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
+    thread: Option<JoinHandle<u64>>,
 }
 
 impl Scraper {
     fn start(url: String) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);
-        let thread = std::thread::spawn(move || {
+        let thread = Some(std::thread::spawn(move || {
             let mut scrapes = 0;
             while !until.load(Ordering::Relaxed) {
                 let mut answer = ureq::get(format!("{url}/metrics")).call().unwrap();
@@ -168,13 +175,23 @@ impl Scraper {
                 std::thread::sleep(PACE);
             }
             scrapes
-        });
+        }));
         Self { ended, thread }
     }
 
     /// How often.
-    fn end(self) -> u64 {
+    fn end(mut self) -> u64 {
         self.ended.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        self.thread.take().map_or(0, |thread| thread.join().unwrap())
+    }
+}
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Its own panic was shown; this is the end of a test that has failed.
+            let _ = thread.join();
+        }
     }
 }

@@ -43,6 +43,18 @@ pub(crate) struct Run {
     pub(crate) way: Option<String>,
 }
 
+impl Run {
+    /// Whether it failed from outside, which costs no try.
+    pub(crate) fn is_outside(&self) -> bool {
+        matches!(&self.end, End::Judged { outcome, .. } if outcome == "host")
+    }
+
+    /// Whether its event was to end with it.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(&self.end, End::Judged { verdict: Verdict::Acked | Verdict::Dead, .. })
+    }
+}
+
 /// All of it.
 #[derive(Default)]
 pub(crate) struct Ledger {

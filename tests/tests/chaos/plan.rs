@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     /// The events' order keys, in order of publishing.
     pub(crate) keys: Vec<usize>,
     /// Each with how many events are left when it happens.
-    pub(crate) disasters: Vec<(u64, Disaster)>,
+    pub(crate) disasters: Vec<(usize, Disaster)>,
 }
 
 impl Plan {
@@ -64,8 +64,8 @@ impl Plan {
             process(0),
             process(1),
         ];
-        let step = count as u64 / (order.len() as u64 + 1);
-        let at = |nth: u64, chance: &mut fastrand::Rng| (count as u64 - nth * step).saturating_sub(chance.u64(..step / 2 + 1));
+        let step = count / (order.len() + 1);
+        let at = |nth: usize, chance: &mut fastrand::Rng| (count - nth * step).saturating_sub(chance.usize(..=step / 2));
         let disasters = order.into_iter().zip(1..).map(|(what, nth)| (at(nth, &mut chance), what)).collect();
         Self { seed, ordered, keys, disasters }
     }
