@@ -93,6 +93,10 @@ impl Subscription {
         let claim = match self.claim(delivery).await {
             Ok(claim) => claim,
             Err(Some(end)) => {
+                if matches!(end, RunEnd::Park(_)) {
+                    // It has not begun.
+                    self.queue.note(&self.name, delivery.position, delivery.tries);
+                }
                 self.work.not_run();
                 return end;
             }
@@ -158,7 +162,8 @@ impl Subscription {
         if self.handler.config.duplicates.is_none() || is_addressed(&delivery.event) {
             return Ok(None);
         }
-        let position = self.queue.features().stable_position.then_some(delivery.position.0);
+        // A handler may read several queues, whose positions are of each its own.
+        let position = self.queue.features().stable_position.then_some(delivery.position.0 ^ self.place);
         let claim = Sighting { key: EventKey::of(&delivery.event.source, &delivery.event.id), position };
         let lease = self.handler.config.limits.deadline + CLAIM_MARGIN;
         match self.shared.store.claim(&self.handler.name, lease, &[claim]).await {
