@@ -12,6 +12,7 @@
 mod answer;
 mod depth;
 mod entry;
+pub mod floor;
 mod hold;
 pub(crate) mod keys;
 mod lease;
