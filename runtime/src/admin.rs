@@ -12,6 +12,7 @@
 //! | `GET /api/dead/{id}` | `token` | one dead letter |
 //! | `POST /api/dead/{id}/replay` | `token` | publishes its event again, `?handler=` for another handler, and removes it |
 //! | `DELETE /api/dead/{id}` | `token` | removes it |
+//! | `POST /api/queues/{name}/replay` | `token` | the events of a queue that takes dead letters go back to where they came from |
 //! | `POST /api/handlers/{name}/pause` | `token` | nothing is pulled for it, in every process that shares the store |
 //! | `POST /api/handlers/{name}/resume` | `token` | ends that |
 //! | `POST /api/handlers/{name}/forget` | `token` | removes what waits for a handler that is not configured any more |

@@ -141,6 +141,7 @@ impl App {
             store: Arc::clone(&store),
             letters: Arc::clone(&letters) as _,
             queues: queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect(),
+            graves: config.queues.iter().filter_map(|(name, queue)| Some((name.clone(), queue.dead.clone()?))).collect(),
             guests: guests.clone(),
             hops: config.ceilings.hops,
         });
@@ -174,7 +175,7 @@ impl App {
         let watcher = tokio::spawn(watch::watch(self.handlers, self.loader, watching.clone()));
         // Before anything is pulled: what was paused stays so over a restart.
         if let Err(error) = operator.read_pauses().await {
-            tracing::warn!(%error, "who is paused can't be read: handlers that are run until it can");
+            tracing::warn!(%error, "who is paused can't be read yet: until then nobody is");
         }
         tokio::spawn(operator.follow_pauses(watching.clone()));
         let grace = self.config.server.grace;

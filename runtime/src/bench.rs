@@ -213,7 +213,14 @@ impl Bench {
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
         let letters: Arc<dyn DeadLetters> = Arc::clone(&store) as _;
         let hops = Ceilings::default().hops;
-        let shared = Arc::new(Shared { store, letters, queues: BTreeMap::new(), guests: runtime.handle().clone(), hops });
+        let shared = Arc::new(Shared {
+            store,
+            letters,
+            queues: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            guests: runtime.handle().clone(),
+            hops,
+        });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let path = |queue: Arc<dyn Queue>| -> anyhow::Result<OnQueue> {
             let version =
@@ -227,7 +234,9 @@ impl Bench {
         };
         let (memory, disk) = (path(memory)?, path(disk)?);
         let open = |url: &QueueUrl| runtime.block_on(queue::open(url, opening()));
-        let (mut queue, mut stream) = (None, None);
+        let mut queue = None;
+        #[cfg(feature = "redis")]
+        let mut stream = None;
         match plan.queue {
             None => {}
             #[cfg(feature = "redis")]
@@ -249,6 +258,7 @@ impl Bench {
             disk,
             unread,
             queue,
+            #[cfg(feature = "redis")]
             stream,
             tasks,
             stop,

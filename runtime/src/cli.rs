@@ -109,3 +109,6 @@ fn log(format: LogFormat) {
         LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
     }
 }
+
+#[cfg(test)]
+mod tests;

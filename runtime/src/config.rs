@@ -120,6 +120,8 @@ pub struct QueueConfig {
     pub max_size: u64,
     /// How much is kept of its dead letters.
     pub dead_bounds: crate::dead::DeadBounds,
+    /// The queue that its dead letters go to instead of being kept.
+    pub dead: Option<String>,
 }
 
 /// `[handler.*]`.

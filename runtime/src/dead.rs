@@ -1,5 +1,6 @@
 //! A dead letter: an event that was given up, with all that is needed to understand why. Where they are kept: `store.rs`.
 
+pub mod grave;
 pub mod json;
 mod place;
 mod places;

@@ -5,6 +5,7 @@
 
 mod admit;
 mod breaker;
+mod ended;
 mod gate;
 mod keep;
 mod lanes;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::breaker::Breaker;
-pub use self::work::ParkedFull;
+pub use self::ended::ParkedFull;
 use self::work::Work;
 use crate::clock::Timestamp;
 use crate::dead::DeadLetters;
@@ -45,8 +46,10 @@ pub struct Shared {
     pub store: Arc<Store>,
     /// Where dead letters are put.
     pub letters: Arc<dyn DeadLetters>,
-    /// The queues that handlers may publish to, by name.
+    /// All queues, by name: handlers may publish to them, and some take the dead letters of others.
     pub queues: BTreeMap<String, Arc<dyn Queue>>,
+    /// Queues whose dead letters go to another one: that one's name, by their own.
+    pub graves: BTreeMap<String, String>,
     /// Where handlers run.
     pub guests: Handle,
     /// Most handlers that an event may descend through: `[ceilings] hops`.

@@ -3,8 +3,6 @@
 //!
 //! A machine without `redis-server` fails the tests that need it: `make tools` installs it.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that can't have its server fails there and then")]
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;

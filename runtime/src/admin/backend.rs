@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::status::{HandlerStatus, QueueStatus, Readiness};
+use crate::dead::grave::Risen;
 use crate::dead::replay::{ReplayError, Replayed};
 use crate::dead::{DeadFilter, DeadLetter, DeadPage};
 use crate::queue::BoxFuture;
@@ -37,6 +38,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As [`ReplayError`] says.
     fn replay<'a>(&'a self, id: &'a str, to: Option<&'a str>) -> BoxFuture<'a, Result<Replayed, ReplayError>>;
+
+    /// Replays all events of a queue that takes the dead letters of others. What was begun is finished when the future is dropped.
+    ///
+    /// # Errors
+    /// As [`Refused`] says.
+    fn replay_queue<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Risen, Refused>>;
 
     /// Removes a dead letter; whether there was one. What was begun is finished when the future is dropped.
     ///

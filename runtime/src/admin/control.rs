@@ -1,4 +1,4 @@
-//! The routes that change what a handler does: pause, resume, forget.
+//! The routes that change what a handler does, pause, resume and forget, and the one that replays a queue.
 
 use std::sync::Arc;
 
@@ -33,6 +33,11 @@ async fn set_paused(Shared(state): Shared<Arc<State>>, name: Name, paused: bool)
 pub(super) async fn forget(Shared(state): Shared<Arc<State>>, name: Name) -> Result<Response, Failure> {
     let forgotten = ask(state.backend.forget(&named(name)?)).await?.map_err(failure_of)?;
     Ok(answer::json(StatusCode::OK, &serde_json::json!({ "forgotten": forgotten })))
+}
+
+pub(super) async fn replay_queue(Shared(state): Shared<Arc<State>>, name: Name) -> Result<Response, Failure> {
+    let risen = state.backend.replay_queue(&named(name)?).await.map_err(failure_of)?;
+    Ok(answer::json(StatusCode::OK, &risen))
 }
 
 fn failure_of(refused: Refused) -> Failure {

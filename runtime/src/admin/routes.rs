@@ -39,13 +39,14 @@ pub(super) enum Route {
     DeadOne,
     DeadReplay,
     DeadDrop,
+    QueueReplay,
     Pause,
     Resume,
     Forget,
 }
 
 impl Route {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Publish,
         Self::Health,
         Self::Ready,
@@ -56,6 +57,7 @@ impl Route {
         Self::DeadOne,
         Self::DeadReplay,
         Self::DeadDrop,
+        Self::QueueReplay,
         Self::Pause,
         Self::Resume,
         Self::Forget,
@@ -74,6 +76,7 @@ impl Route {
             Self::DeadOne => ("GET", "/api/dead/{id}"),
             Self::DeadReplay => ("POST", "/api/dead/{id}/replay"),
             Self::DeadDrop => ("DELETE", "/api/dead/{id}"),
+            Self::QueueReplay => ("POST", "/api/queues/{name}/replay"),
             Self::Pause => ("POST", "/api/handlers/{name}/pause"),
             Self::Resume => ("POST", "/api/handlers/{name}/resume"),
             Self::Forget => ("POST", "/api/handlers/{name}/forget"),
@@ -100,6 +103,7 @@ impl Route {
             Self::DeadOne => routing::get(dead::one),
             Self::DeadReplay => routing::post(dead::replay),
             Self::DeadDrop => routing::delete(dead::remove),
+            Self::QueueReplay => routing::post(control::replay_queue),
             Self::Pause => routing::post(control::pause),
             Self::Resume => routing::post(control::resume),
             Self::Forget => routing::post(control::forget),

@@ -19,6 +19,7 @@ use super::status::{HandlerStatus, QueueFacts, QueueStatus, Readiness};
 use super::*;
 use crate::clock::{self, Timestamp};
 use crate::config::Secret;
+use crate::dead::grave::Risen;
 use crate::dead::replay::{Readers, ReplayError, Replayed, replay};
 use crate::dead::{DeadBounds, DeadFilter, DeadLetter, DeadPage};
 use crate::event::Event;
@@ -47,6 +48,7 @@ fn queue_config(ingress: bool) -> QueueConfig {
         ingress,
         max_size: 1 << 20,
         dead_bounds: DeadBounds::default(),
+        dead: None,
     }
 }
 
@@ -84,6 +86,10 @@ impl Backend for Parts {
             let handler = readers.address(&letter, to)?;
             replay(&*self.store, &*self.queue, &letter, handler).await
         })
+    }
+
+    fn replay_queue<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Risen, Refused>> {
+        Box::pin(async move { Err(Refused::Refused(format!("queue `{queue}` takes no dead letters"))) })
     }
 
     fn drop_dead<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, String>> {

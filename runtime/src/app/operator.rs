@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Queues;
 use crate::admin::backend::{Forgotten, Refused};
+use crate::dead::grave::{self, Risen};
 use crate::dead::replay::{Readers, ReplayError, Replayed, replay};
 use crate::dead::{DeadLetters as _, DeadPlaces};
 use crate::handler::{Handler, PausedBy};
@@ -59,6 +60,24 @@ impl Operator {
             return Err(ReplayError::Queue { id: letter.id.clone(), name: letter.queue.clone() });
         };
         replay(&*self.letters, &**queue, &letter, handler).await
+    }
+
+    /// Replays the events of a queue that takes the dead letters of others.
+    pub(super) async fn replay_queue(&self, name: &str) -> Result<Risen, Refused> {
+        let _one = self.replaying.lock().await;
+        let Some((grave, _)) = self.queues.get(name) else {
+            let known: Vec<String> = self.queues.keys().map(|name| format!("`{name}`")).collect();
+            return Err(Refused::Unknown(format!("queue `{name}` is not defined (known: {})", known.join(", "))));
+        };
+        let takes = self.queues.values().any(|(_, config)| config.dead.as_deref() == Some(name));
+        if !takes {
+            let text = format!("queue `{name}` takes no dead letters (no queue of weir.toml has `dead = \"{name}\"`)");
+            return Err(Refused::Refused(text));
+        }
+        let queues = self.queues.iter().map(|(name, (queue, _))| (name.clone(), Arc::clone(queue))).collect();
+        let subscription = format!("{}.replay", self.group);
+        let risen = grave::replay_all(&**grave, &subscription, &queues, &self.readers).await;
+        risen.map_err(|error| Refused::Unavailable(format!("queue `{name}`: {error}")))
     }
 
     pub(super) async fn remove(&self, id: &str) -> Result<bool, StoreError> {

@@ -10,6 +10,7 @@ use crate::admin::backend::{Forgotten, Refused, Reloads};
 use crate::admin::status::queue::QueueFacts;
 use crate::admin::status::{HandlerState, HandlerStatus, QueueNames, QueueStatus, Readiness, Usage};
 use crate::clock::{Timestamp, now};
+use crate::dead::grave::Risen;
 use crate::dead::replay::{ReplayError, Replayed};
 use crate::dead::{DeadFilter, DeadLetter, DeadLetters as _, DeadPage};
 use crate::dispatcher::Subscription;
@@ -129,6 +130,14 @@ impl Backend for Status {
         Box::pin(async move {
             let done = finished(async move { operator.replay(&id, to.as_deref()).await }).await;
             done.unwrap_or_else(|why| Err(ReplayError::Unread(StoreError::Unavailable(why))))
+        })
+    }
+
+    fn replay_queue<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Risen, Refused>> {
+        let (operator, queue) = (Arc::clone(&self.operator), queue.to_owned());
+        Box::pin(async move {
+            let done = finished(async move { operator.replay_queue(&queue).await }).await;
+            done.unwrap_or_else(|why| Err(Refused::Unavailable(why)))
         })
     }
 

@@ -85,6 +85,9 @@ pub struct Replay {
     /// The handler that gets the events, instead of the one that gave them up.
     #[arg(long, value_name = "NAME")]
     pub to: Option<String>,
+    /// All events of this queue, which takes the dead letters of others (`dead = "NAME"`); what is in it is listed and dropped by its broker's own tools.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["ids", "handler", "to", "reason", "older_than", "all"])]
+    pub queue: Option<String>,
     /// Why and since when.
     #[command(flatten)]
     pub which: Which,

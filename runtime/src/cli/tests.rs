@@ -208,7 +208,7 @@ fn what_is_wrong_with_a_command_line_is_said() {
         (&["publish", "events", "--type", "t", "--data", "{"], "`--data` is not JSON"),
         (&["publish", "events", "--type", "t", "--delay", "10"], "`--delay`: `10` is no duration"),
         (&["publish", "events", "--type", "t", "--ext", "weirhops=1"], "Weir's own"),
-        (&["publish", "redis://localhost", "--type", "t"], "not in this version yet"),
+        (&["publish", "nats://localhost/events", "--type", "t"], "not in this version yet"),
         (&["publish", "events", "--type", "t", "--server", "https://localhost"], "needs TLS"),
         (&["publish", "events", "--type", "t", "--data-file", "/nowhere/x"], "`/nowhere/x` can't be read"),
         (&["dead", "list", "--older-than", "soon"], "`--older-than`: `soon` is no duration"),
@@ -223,19 +223,17 @@ fn what_is_wrong_with_a_command_line_is_said() {
     }
     let (_, memory) = weir(folder.path(), &["publish", "memory:", "--type", "t"]);
     assert!(memory.unwrap_err().to_string().contains("only its server can reach"));
-    for wrong in
-        [
-            &["publish", "events"][..],
-            &["publish", "events", "--stdin", "--id", "1"],
-            &["dead"],
-            &["dead", "list", "--limit", "0"],
-            &["dead", "drop", "a", "--all"],
-            &["dead", "drop", "a", "--handler", "mailer"],
-            &["dead", "replay", "a", "--older-than", "1h"],
-            &["dead", "replay", "--all", "--reason", "x"],
-            &["handlers", "pause"],
-        ]
-    {
+    for wrong in [
+        &["publish", "events"][..],
+        &["publish", "events", "--stdin", "--id", "1"],
+        &["dead"],
+        &["dead", "list", "--limit", "0"],
+        &["dead", "drop", "a", "--all"],
+        &["dead", "drop", "a", "--handler", "mailer"],
+        &["dead", "replay", "a", "--older-than", "1h"],
+        &["dead", "replay", "--all", "--reason", "x"],
+        &["handlers", "pause"],
+    ] {
         assert!(Line::try_parse_from(["weir"].iter().chain(wrong)).is_err(), "{wrong:?}");
     }
 }

@@ -140,5 +140,6 @@ fn config(root: &mut Section<'_, '_>, file: PathBuf) -> Config {
     let ceilings = Ceilings::default();
     root.section("ceilings", limits::refuse_ceilings);
     let handlers = handlers::read(root, &queues.names, &ceilings);
+    queues.refuse_shared_groups(root, &handlers);
     Config { file, server, queues: queues.configs, handlers, ceilings }
 }

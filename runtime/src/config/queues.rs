@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::QueueConfig;
 use super::diagnostic::Finding;
+use super::reader::Field;
 use super::section::Section;
 use super::values::Form;
+use super::{HandlerConfig, QueueConfig};
 use crate::dead::{self, DeadBounds};
 use crate::queue::Start;
 use crate::queue::url::QueueUrl;
@@ -15,6 +16,7 @@ use crate::queue::url::QueueUrl;
 const URL: Form = Form::new("a queue URL of this version", "such as `disk:./data/events` or `memory:`");
 const TYPE: Form =
     Form::new("an event type", "such as `com.example.raw`: at most 256 characters, none of them a control character");
+const DEAD: Form = Form::new("the name of another queue", "such as `graveyard`");
 const START: Form = Form::new("where a new subscription begins", "`\"new\"` or `\"all\"`");
 
 /// Types are in labels of logs and in every event: nobody writes longer ones by intention.
@@ -36,27 +38,73 @@ pub(super) struct Queues {
     pub(super) configs: BTreeMap<String, QueueConfig>,
     /// All that are named, so that a mistake in one is told once.
     pub(super) names: BTreeSet<String>,
+    /// Where the URLs stand that take over a group, which is for one handler.
+    groups: BTreeMap<String, Field>,
+}
+
+/// What the queues before this one have.
+#[derive(Default)]
+struct Seen {
+    folders: BTreeMap<PathBuf, String>,
+    #[cfg(feature = "redis")]
+    streams: BTreeMap<String, String>,
+    groups: BTreeMap<String, Field>,
+    /// Where `dead` stands, of which queue, and what it names.
+    dead: Vec<(Field, String, String)>,
+}
+
+impl Queues {
+    /// A group that is taken over has one position, for one handler.
+    pub(super) fn refuse_shared_groups(&self, root: &mut Section<'_, '_>, handlers: &BTreeMap<String, HandlerConfig>) {
+        for (queue, field) in &self.groups {
+            let reads = |handler: &HandlerConfig| handler.queues.iter().any(|name| name == queue);
+            let readers: Vec<String> =
+                handlers.iter().filter(|(_, handler)| reads(handler)).map(|(name, _)| format!("`{name}`")).collect();
+            if readers.len() > 1 {
+                let message = format!("`group=` is for one handler, and {} read queue `{queue}`", readers.join(" and "));
+                root.reader.refuse(field, message, "no `group=`, or one handler".to_owned(), None);
+            }
+        }
+    }
 }
 
 pub(super) fn read(root: &mut Section<'_, '_>) -> Queues {
-    let mut folders: BTreeMap<PathBuf, String> = BTreeMap::new();
-    let read = root.named("queue", |name, section| queue(name, section, &mut folders));
-    let names = read.keys().cloned().collect();
+    let mut seen = Seen::default();
+    let read = root.named("queue", |name, section| queue(name, section, &mut seen));
+    let names: BTreeSet<String> = read.keys().cloned().collect();
+    for (field, queue, target) in seen.dead {
+        if target == queue {
+            let message = format!("`{}` names the queue itself", field.key);
+            root.reader.refuse(&field, message, "another queue".to_owned(), None);
+        } else if !names.contains(&target) {
+            root.reader.report(&field.node.place, undefined(&field.key, &target, &names));
+        }
+    }
     let configs = read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect();
-    Queues { configs, names }
+    Queues { configs, names, groups: seen.groups }
 }
 
-fn queue(name: &str, section: &mut Section<'_, '_>, folders: &mut BTreeMap<PathBuf, String>) -> Option<QueueConfig> {
-    section.later(&["key", "dead", "fallback", "map"]);
+fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<QueueConfig> {
+    section.later(&["key", "fallback", "map"]);
     let url = match section.take("url") {
         Some(field) => {
             let base = section.reader.base(&field);
             let url = section.reader.parse(&field, &URL, |text| QueueUrl::parse(text, &base));
             if let Some(QueueUrl::Disk(folder)) = &url
-                && let Some(other) = folders.insert(plain(folder), name.to_owned())
+                && let Some(other) = seen.folders.insert(plain(folder), name.to_owned())
             {
                 let message = format!("queues `{other}` and `{name}` have the same folder");
                 section.reader.refuse(&field, message, "a folder of its own for each queue".to_owned(), None);
+            }
+            #[cfg(feature = "redis")]
+            if let Some(QueueUrl::Redis(stream)) = &url {
+                if let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned()) {
+                    let message = format!("queues `{other}` and `{name}` have the same stream");
+                    section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
+                }
+                if stream.group.is_some() {
+                    seen.groups.insert(name.to_owned(), field);
+                }
             }
             url
         }
@@ -69,12 +117,27 @@ fn queue(name: &str, section: &mut Section<'_, '_>, folders: &mut BTreeMap<PathB
     let kind = section.parsed("type", &TYPE, kind).unwrap_or_else(|| super::KIND.to_owned());
     let start = section.parsed("start", &START, start).unwrap_or(Start::New);
     let ingress = section.flag("ingress").unwrap_or(true);
+    let has_bound = matches!(url, None | Some(QueueUrl::Memory | QueueUrl::Disk(_)));
+    if !has_bound && let Some(field) = section.take("max-size") {
+        let message = "a queue on a broker has no `max-size`".to_owned();
+        section.reader.refuse(
+            &field,
+            message,
+            "the broker's own bound (for a Redis stream `maxlen=` in its URL)".to_owned(),
+            None,
+        );
+    }
     let max_size = section.size("max-size", 1..=i64::MAX.unsigned_abs()).unwrap_or(default_max_size);
     let dead_bounds = DeadBounds {
         keep: section.duration("dead-keep", DEAD_KEEP_MIN..=DEAD_KEEP_MAX).unwrap_or(dead::DEAD_KEEP),
         bytes: section.size("dead-max", DEAD_MAX_MIN..=i64::MAX.unsigned_abs()).unwrap_or(dead::DEAD_BYTES_MAX),
     };
-    Some(QueueConfig { url: url?, kind, start, ingress, max_size, dead_bounds })
+    let dead = section.take("dead").and_then(|field| {
+        let target = section.reader.parse(&field, &DEAD, |text| Ok(text.to_owned()))?;
+        seen.dead.push((field, name.to_owned(), target.clone()));
+        Some(target)
+    });
+    Some(QueueConfig { url: url?, kind, start, ingress, max_size, dead_bounds, dead })
 }
 
 fn kind(text: &str) -> Result<String, String> {

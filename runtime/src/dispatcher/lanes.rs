@@ -15,6 +15,8 @@ pub(super) type Lane = Arc<str>;
 pub(super) struct Item {
     pub(super) delivery: Delivery,
     pub(super) lane: Option<Lane>,
+    /// Whether it was tried here: its tries are not those that the queue knows.
+    pub(super) tried: bool,
 }
 
 /// See the module.

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
 use super::admit::{Admission, Rules, admit};
+use super::ended::{End, Ended};
 use super::gate::Gate;
 use super::lanes::Item;
-use super::work::{End, Ended};
 use crate::clock::now;
 use crate::filter::EvaluationError;
 use crate::outcome::Outcome;
@@ -100,7 +100,7 @@ impl Subscription {
         for delivery in deliveries {
             let admission = admit(&delivery.event, delivery.tries, &rules);
             let lane = config.order_by.as_deref().and_then(|name| delivery.event.attribute(name)).map(Into::into);
-            let item = Item { delivery, lane };
+            let item = Item { delivery, lane, tried: false };
             let end = match admission {
                 Admission::Run => {
                     items.push(item);

@@ -7,8 +7,9 @@ use tracing::Level;
 
 use super::Subscription;
 use super::admit::{is_addressed, is_expired};
+use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::Item;
-use super::work::{Cancel, Done, End, Ended, RUN_EVENTS, Work};
+use super::work::{RUN_EVENTS, Work};
 use crate::clock::{Timestamp, now};
 use crate::handler::Version;
 use crate::outcome::Outcome;
@@ -114,7 +115,7 @@ impl Subscription {
                 if item.lane.is_some() {
                     self.park(item, now.after(LOAD_AGAIN), before)
                 } else {
-                    RunEnd::Ended(End::GivenBack(Cause::Pause), claim)
+                    RunEnd::Ended(End::GivenBack(Cause::Pause, item.tried.then_some(before)), claim)
                 }
             }
             Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim),
@@ -139,6 +140,7 @@ impl Subscription {
     /// Holds a retry here, and notes it for the case that this process is killed meanwhile.
     fn park(&self, item: &mut Item, due: Timestamp, tries: Tries) -> RunEnd {
         item.delivery.tries = tries;
+        item.tried = true;
         self.queue.note(&self.name, item.delivery.position, tries);
         RunEnd::Park(due)
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Subscription;
-use super::work::{End, Ended};
-use crate::clock::now;
-use crate::dead::DeadLetter;
+use super::ended::{End, Ended};
+use crate::clock::{Timestamp, now};
+use crate::dead::{DeadLetter, grave};
 use crate::queue::{Position, QueueError, Settle, Settlement};
 use crate::stats::{Cause, Counts};
 use crate::store::Sighting;
@@ -72,7 +72,12 @@ impl Subscription {
         }
         let mut again = self.again();
         loop {
-            let Err(error) = self.shared.letters.put(&letters).await else {
+            let grave = self.shared.graves.get(&*self.queue_name).and_then(|name| self.shared.queues.get(name));
+            let kept = match grave {
+                Some(queue) => grave::put(&**queue, &letters, &*self.shared.letters).await,
+                None => self.shared.letters.put(&letters).await,
+            };
+            let Err(error) = kept else {
                 self.handler.release();
                 return true;
             };
@@ -159,7 +164,7 @@ fn count_end(counts: &mut Counts, end: &End) -> bool {
     let cause = match end {
         End::Judged(Verdict::Retry { .. }, _) => Cause::Delay,
         End::Judged(Verdict::Pause, _) => Cause::Pause,
-        End::GivenBack(cause) => *cause,
+        End::GivenBack(cause, _) => *cause,
         End::Judged(Verdict::Ack, _) => return add(&mut counts.acked),
         End::Judged(Verdict::Dead, _) => return add(&mut counts.dead),
         End::Filtered => return add(&mut counts.filtered),
@@ -186,7 +191,8 @@ fn settlement(ended: &Ended) -> Settlement {
     let settle = match &ended.end {
         End::Judged(Verdict::Ack | Verdict::Dead, _) | End::Filtered | End::Expired | End::Duplicate => Settle::Ack,
         End::Judged(Verdict::Retry { due, tries }, _) => Settle::Retry { due: *due, tries: *tries },
-        End::Judged(Verdict::Pause, _) | End::GivenBack(_) => Settle::Return,
+        End::GivenBack(_, Some(tries)) => Settle::Retry { due: Timestamp(0), tries: *tries },
+        End::Judged(Verdict::Pause, _) | End::GivenBack(_, None) => Settle::Return,
     };
     Settlement { position: ended.position, settle }
 }

@@ -2,19 +2,19 @@
 //!
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+mod leases;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::UNSETTLED_MAX;
-use super::lanes::{Item, Lane, Lanes};
+use super::ended::{Cancel, Done, End, Ended, ParkedFull};
+use super::lanes::{Item, Lanes};
 use crate::clock::Timestamp;
-use crate::dead::DeadLetter;
-use crate::queue::{Delivery, Position};
+use crate::queue::Position;
 use crate::stats::{Cause, SubscriptionStats};
-use crate::store::Sighting;
 use crate::verdict::Verdict;
 
 /// Events that one runner takes before another is started for those that wait: long enough to keep caches warm (engine-floor.md).
@@ -25,48 +25,6 @@ const FLUSH_MAX: usize = 32;
 
 /// Most bytes of events that are parked (delivery.md §4).
 const PARKED_BYTES_MAX: u64 = 64 << 20;
-
-/// A delivery that ended: without its event, so that what waits to be settled is small.
-pub(super) struct Ended {
-    pub(super) position: Position,
-    pub(super) first_seen: Timestamp,
-    pub(super) lane: Option<Lane>,
-    /// Its claim, where `duplicates` is on.
-    pub(super) claim: Option<Sighting>,
-    pub(super) end: End,
-}
-
-impl Ended {
-    pub(super) fn new(item: &Item, end: End) -> Self {
-        let Delivery { position, first_seen, .. } = item.delivery;
-        Self { position, first_seen, lane: item.lane.clone(), claim: None, end }
-    }
-}
-
-/// How a delivery ended.
-pub(super) enum End {
-    /// By its verdict; with its dead letter when that is the verdict.
-    Judged(Verdict, Option<Box<DeadLetter>>),
-    /// Without being run: not for this handler, too old, or seen before.
-    Filtered,
-    Expired,
-    Duplicate,
-    /// Not run, or without a say: given back as it was.
-    GivenBack(Cause),
-}
-
-/// What a runner did with what it took.
-pub(super) enum Done {
-    /// It ended, and is to be settled.
-    Ended(Ended),
-    /// It is held here until this time.
-    Park(Item, Timestamp),
-    /// Its lease is gone: there is nothing to settle.
-    Lapsed(Item),
-}
-
-/// Stops a run from outside.
-pub(super) type Cancel = Arc<Notify>;
 
 /// See the module.
 pub(super) struct Work {
@@ -111,25 +69,6 @@ struct State {
     full: bool,
 }
 
-/// That nothing is pulled because too much is parked: how much, and for which lane most of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParkedFull {
-    /// How many are parked.
-    pub parked: usize,
-    /// The lane that holds most of them, and how many.
-    pub longest: Option<(String, usize)>,
-}
-
-impl fmt::Display for ParkedFull {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "nothing is pulled: `parked` is full with {} events", self.parked)?;
-        match &self.longest {
-            Some((lane, count)) => write!(f, ", {count} of them wait behind one with the order key `{lane}`"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Work {
     pub(super) fn new(slots: usize, parked_max: usize, leases_lapse: bool, stats: Arc<SubscriptionStats>) -> Self {
         let flush_at = (slots / 2).clamp(1, FLUSH_MAX);
@@ -159,7 +98,7 @@ impl Work {
         let mut state = self.state();
         (state.allowed, state.probing) = (allowed, probing);
         self.room.notify_waiters();
-        state.wanted_runners()
+        state.runner_for_each()
     }
 
     /// Waits until something can be pulled, and says how many.
@@ -234,11 +173,7 @@ impl Work {
         if state.taken != taken {
             return 0;
         }
-        let not_begun = state.runners.saturating_sub(state.running);
-        let may_run = state.lanes.waiting().min(state.allowed.saturating_sub(state.running));
-        let start = may_run.saturating_sub(not_begun);
-        state.runners += start;
-        start
+        state.runner_for_each()
     }
 
     /// A runner hands in what it did and takes the next; none: the runner is to end.
@@ -298,48 +233,10 @@ impl Work {
         }
     }
 
-    fn count_lapsed(&self, state: &mut State, item: &Item) {
-        {
-            let mut counts = self.stats.count();
-            counts.in_flight = counts.in_flight.saturating_sub(1);
-            counts.count_returned(Cause::Lease);
-        }
-        state.lanes.leave(item.lane.as_ref());
-        self.count_parked(state);
-        state.probe_again();
-        self.room.notify_waiters();
-    }
-
     /// What was taken ended or was parked without a run.
     pub(super) fn not_run(&self) {
         self.state().probe_again();
         self.room.notify_waiters();
-    }
-
-    /// Whether the run's lease is gone: what stops runners may have been meant for the run before.
-    pub(super) fn is_lapsed(&self, position: Position) -> bool {
-        self.state().cancels.get(&position).is_some_and(|(_, lapsed)| *lapsed)
-    }
-
-    /// Leases are gone: what runs is stopped, what waits is let go. What has ended is settled, and the queue says that it is late. Says
-    /// how many runners to start.
-    pub(super) fn lose(&self, positions: &[Position]) -> usize {
-        let mut state = self.state();
-        for position in positions {
-            if let Some((cancel, lapsed)) = state.cancels.get_mut(position) {
-                *lapsed = true;
-                cancel.notify_one();
-            }
-        }
-        let lost = positions.iter().copied().collect::<HashSet<_>>();
-        let gone = state.lanes.lose(&lost);
-        self.count_parked(&mut state);
-        let mut counts = self.stats.count();
-        counts.in_flight = counts.in_flight.saturating_sub(gone as u64);
-        (0..gone).for_each(|_| counts.count_returned(Cause::Lease));
-        drop(counts);
-        self.room.notify_waiters();
-        state.wanted_runners()
     }
 
     /// Lanes of dead letters that are durable and settled go on; says how many runners to start.
@@ -352,7 +249,7 @@ impl Work {
         if state.draining {
             self.drain(&mut state, Cause::Shutdown);
         }
-        state.wanted_runners()
+        state.runner_for_each()
     }
 
     /// Lets run what is due; says when the next one is, and how many runners to start.
@@ -360,7 +257,7 @@ impl Work {
         let mut state = self.state();
         state.lanes.release_due(now);
         self.count_parked(&mut state);
-        (state.lanes.next_due(), state.wanted_runners())
+        (state.lanes.next_due(), state.runner_for_each())
     }
 
     /// Waits until something may wait for its time that did not before.
@@ -394,11 +291,10 @@ impl Work {
         self.count_parked(state);
         let ends = held.into_iter().map(|(item, due)| {
             let tries = item.delivery.tries;
-            // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
-            let end = match (due, &item.lane) {
-                (Some(_), Some(_)) => End::Judged(Verdict::Retry { due: Timestamp(0), tries }, None),
-                (Some(due), None) => End::Judged(Verdict::Retry { due, tries }, None),
-                (None, _) => End::GivenBack(cause),
+            let end = match due {
+                // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
+                Some(due) if item.lane.is_none() => End::Judged(Verdict::Retry { due, tries }, None),
+                _ => End::GivenBack(cause, item.tried.then_some(tries)),
             };
             Ended::new(&item, end)
         });
@@ -452,10 +348,18 @@ impl Work {
 }
 
 impl State {
-    /// Runners to start so that each takes a run of events; those that stand still are found by [`Work::unstall`].
+    /// Runners to start so that each takes a run of what was pulled; the puller sees when they stand still ([`Work::unstall`]).
     fn wanted_runners(&mut self) -> usize {
         let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
         let start = may_run.div_ceil(RUN_EVENTS).saturating_sub(self.runners);
+        self.runners += start;
+        start
+    }
+
+    /// Runners to start so that each that may run has one: the runners there are may stand still for long.
+    fn runner_for_each(&mut self) -> usize {
+        let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
+        let start = may_run.saturating_sub(self.runners.saturating_sub(self.running));
         self.runners += start;
         start
     }

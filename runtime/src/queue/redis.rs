@@ -19,6 +19,7 @@ mod lease;
 mod publish;
 mod reader;
 mod scripts;
+mod shared;
 mod subscription;
 mod tail;
 #[cfg(test)]
@@ -26,31 +27,23 @@ mod tests;
 mod upkeep;
 pub mod url;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::redis::cmd;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use self::entry::Wrapping;
-use self::keys::Keys;
 use self::reader::Reader;
-use self::scripts::Asker;
-use self::subscription::Subscription;
+use self::shared::Shared;
 use self::url::StreamUrl;
 use super::{
     BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
-    not_subscribed,
 };
+use crate::dead::DeadLetters;
 use crate::dead::redis::RedisDead;
-use crate::dead::{DeadBounds, DeadLetters};
-use crate::redis::{Redis, RedisProblem};
-use crate::source::raw;
+use crate::redis::RedisProblem;
 
 /// How long closing may take: what is not given back by then lapses.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
@@ -65,66 +58,13 @@ pub struct RedisQueue {
     ended: OnceCell<()>,
 }
 
-/// What the tasks of a queue share.
-struct Shared {
-    name: String,
-    wrapping: Wrapping,
-    redis: Arc<Redis>,
-    keys: Keys,
-    dead: DeadBounds,
-    /// Our name in every group: `[server] name` and a number of this opening, so that what an earlier one held is not taken for ours.
-    consumer: String,
-    lease: Duration,
-    maxlen: Option<u64>,
-    group: Option<String>,
-    subscriptions: Mutex<BTreeMap<String, Arc<Subscription>>>,
-    ordered: Mutex<BTreeSet<String>>,
-    closed: CancellationToken,
-    /// The connection over which all subscriptions were made last; 0: none.
-    made_over: AtomicU64,
-    making: tokio::sync::Mutex<()>,
-    connected_once: AtomicBool,
-    /// What the last round of the upkeep failed with.
-    trouble: Mutex<Option<String>>,
-    /// Nothing has ended since this queue was opened here.
-    nothing_ended: AtomicBool,
-    to_trim: AtomicBool,
-    /// Wakes the upkeep: something was published with a delay.
-    delayed: Notify,
-    /// Wakes the heartbeat: there are notes to write.
-    noted: Notify,
-}
-
 impl RedisQueue {
     /// Opens a stream. The server may be away; then everything is made on the first connection.
     ///
     /// # Errors
     /// When the server refuses us, is too old, or has a key of another type in the stream's place.
     pub async fn open(url: &StreamUrl, opening: &Opening) -> Result<Arc<Self>, QueueError> {
-        let redis = Arc::new(Redis::new(&url.server)?);
-        let wrapping = Wrapping { source: raw::source_of(&opening.name), kind: opening.kind.clone() };
-        let shared = Arc::new(Shared {
-            name: opening.name.clone(),
-            wrapping,
-            redis,
-            keys: Keys::of(&url.stream),
-            dead: opening.dead,
-            consumer: format!("{}.{:08x}", opening.process, fastrand::u32(..)),
-            lease: url.lease,
-            maxlen: url.maxlen,
-            group: url.group.clone(),
-            subscriptions: Mutex::default(),
-            ordered: Mutex::default(),
-            closed: CancellationToken::new(),
-            made_over: AtomicU64::new(0),
-            making: tokio::sync::Mutex::default(),
-            connected_once: AtomicBool::new(false),
-            trouble: Mutex::default(),
-            nothing_ended: AtomicBool::new(true),
-            to_trim: AtomicBool::new(true),
-            delayed: Notify::new(),
-            noted: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new(url, opening)?);
         match shared.check_stream().await {
             Ok(()) | Err(QueueError::Unavailable(_)) => {}
             Err(refused) => return Err(refused),
@@ -170,164 +110,6 @@ impl RedisQueue {
             Err(_) => tracing::warn!(queue = %self.shared.name, "what is held was not given back in time, it lapses"),
         }
         lock(&self.tasks).abort_all();
-    }
-}
-
-impl Shared {
-    /// The age up to which a lease is certainly ours (delivery.md §3).
-    fn young(&self) -> Duration {
-        self.lease * 2 / 3
-    }
-
-    /// How long something may block, so that what it brings is leased for long enough.
-    fn block(&self, most: Duration) -> Duration {
-        most.min(self.lease / 4)
-    }
-
-    fn subscriptions(&self) -> Vec<Arc<Subscription>> {
-        lock(&self.subscriptions).values().cloned().collect()
-    }
-
-    /// The subscription of this name; one that was made by an earlier process is found on the server.
-    fn find_or_adopt(&self, name: &str) -> Arc<Subscription> {
-        let mut subscriptions = lock(&self.subscriptions);
-        let known = subscriptions.entry(name.to_owned()).or_insert_with(|| self.subscription(name));
-        Arc::clone(known)
-    }
-
-    fn subscription(&self, name: &str) -> Arc<Subscription> {
-        let group = self.group.as_deref().unwrap_or(name);
-        let ordered = lock(&self.ordered).contains(name);
-        Subscription::new(name, group, self.keys.group(group), ordered, self.closed.child_token())
-    }
-
-    /// A group's name becomes that of the subscription that took it over.
-    fn rename(&self, group: &mut String) {
-        if self.group.as_ref() == Some(group)
-            && let Some(subscription) = self.subscriptions().first()
-        {
-            subscription.name.clone_into(group);
-        }
-    }
-
-    async fn check_stream(&self) -> Result<(), QueueError> {
-        let found: Result<String, RedisProblem> = self.redis.query(cmd("TYPE").arg(&self.keys.stream)).await;
-        match found?.as_str() {
-            "none" | "stream" => Ok(()),
-            _ => Err(self.redis.explain_type(&[(&self.keys.stream, "stream")]).await.into()),
-        }
-    }
-
-    /// Connected, with all subscriptions made over this connection.
-    async fn ensure(&self) -> Result<(), QueueError> {
-        let connection = self.redis.connect().await?;
-        if self.made_over.load(Ordering::Acquire) == connection {
-            return Ok(());
-        }
-        let _turn = self.making.lock().await;
-        if self.made_over.load(Ordering::Acquire) == connection {
-            return Ok(());
-        }
-        for subscription in self.subscriptions() {
-            self.make(&subscription).await?;
-            // Whatever we hold is looked at again.
-            subscription.came_back.store(true, Ordering::Relaxed);
-        }
-        self.made_over.store(connection, Ordering::Release);
-        self.connected_once.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn make(&self, subscription: &Subscription) -> Result<(), QueueError> {
-        let Some(start) = subscription.start.get() else { return Ok(()) };
-        let mut call = scripts::SUBSCRIBE.prepare_invoke();
-        call.key(&self.keys.stream).key(&self.keys.first).arg(&subscription.group);
-        call.arg(if *start == Start::All { "all" } else { "new" }).arg(u8::from(self.maxlen.is_some()));
-        let _: String = self.explained(self.redis.script(&call).await).await?;
-        Ok(())
-    }
-
-    async fn subscribe(&self, name: &str, start: Start) -> Result<(), QueueError> {
-        if self.closed.is_cancelled() {
-            return Err(QueueError::Closed);
-        }
-        if let Some(group) = &self.group
-            && let Some(other) = self.subscriptions().iter().find(|other| other.name != name)
-        {
-            return Err(QueueError::Invalid(format!(
-                "`group={group}` is for one handler only, and `{}` and `{name}` both read this queue (leave it out)",
-                other.name
-            )));
-        }
-        let subscription = self.find_or_adopt(name);
-        subscription.start.get_or_init(|| start);
-        let made = match self.ensure().await {
-            Ok(()) => self.make(&subscription).await,
-            Err(error) => Err(error),
-        };
-        match made {
-            // It is made on the first connection.
-            Err(QueueError::Unavailable(_)) => {
-                self.made_over.store(0, Ordering::Release);
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    async fn unsubscribe(&self, name: &str) -> Result<(), QueueError> {
-        if self.closed.is_cancelled() {
-            return Err(QueueError::Closed);
-        }
-        let subscription = self.find_or_adopt(name);
-        let mut call = scripts::UNSUBSCRIBE.prepare_invoke();
-        let keys = &subscription.keys;
-        call.key(&self.keys.stream).key(&keys.retry).key(&keys.tries).key(&keys.reader);
-        call.arg(&subscription.group).arg(u8::from(self.maxlen.is_some()));
-        let removed: Result<u64, RedisProblem> = self.redis.script(&call).await;
-        self.explained(removed).await?;
-        lock(&self.subscriptions).remove(name);
-        subscription.ended.cancel();
-        subscription.fail(not_subscribed(&self.name, name));
-        Ok(())
-    }
-
-    /// Gives back what is held of a subscription, and takes our consumer away.
-    async fn leave(&self, subscription: &Subscription) -> Result<(), QueueError> {
-        let all = subscription.hold().everything();
-        subscription.settle(self, &all).await?;
-        let asker = Asker { fenced: true, ..subscription.asker(self) };
-        let left: Result<(), RedisProblem> = self.redis.script(&asker.call(&scripts::LEAVE)).await;
-        match left {
-            // It was never made, or is gone.
-            Err(problem) if problem.is("NOGROUP") => Ok(()),
-            other => self.explained(other).await,
-        }
-    }
-
-    /// Another process reads this group now.
-    fn lost_lead(&self, subscription: &Subscription) {
-        let lapsed = subscription.hold().lapse_all();
-        if lapsed {
-            subscription.lapsing.notify_waiters();
-        }
-        subscription.stirred.notify_one();
-    }
-
-    /// A problem as one of the queue; a key of another type is named.
-    async fn explained<T>(&self, answer: Result<T, RedisProblem>) -> Result<T, QueueError> {
-        match answer {
-            Err(problem) if problem.is("WRONGTYPE") => {
-                let groups: Vec<_> = self.subscriptions();
-                let mut keys = vec![(self.keys.stream.as_str(), "stream"), (&self.keys.delayed, "zset")];
-                for subscription in &groups {
-                    let of = &subscription.keys;
-                    keys.extend([(of.retry.as_str(), "zset"), (&of.tries, "hash"), (&of.reader, "string")]);
-                }
-                Err(self.redis.explain_type(&keys).await.into())
-            }
-            other => Ok(other?),
-        }
     }
 }
 

@@ -161,3 +161,43 @@ fn the_publish_token_replays_and_drops_nothing() {
     assert!(run("full", &["dead", "drop", &id]).status.success());
     assert!(ids(&server).is_empty());
 }
+
+#[test]
+fn a_replay_is_for_the_addressed_handler_alone() {
+    for url in ["memory:", "disk:./data/events"] {
+        // Its filter would not let the event through; a replay is not filtered.
+        let config = format!(
+            "[queue.events]\nurl = \"{url}\"\n{}{}{}",
+            handler("a", guests::OUTCOME_REJECT, ""),
+            handler("b", guests::SERVER_LOG, ""),
+            handler("c", guests::SERVER_LOG, "filter = \"type = 'never'\""),
+        );
+        let site = Site::new(&config);
+        let server = site.start();
+        server.accept("events", "1", &Value::Null);
+        server.ended(3);
+        let ended = |server: &Server, name: &str| server.handler(name)["ended"].clone();
+        let counts = |acked: u64, dead: u64, filtered: u64| json!({"acked": acked, "dead": dead, "filtered": filtered, "expired": 0, "duplicate": 0});
+        assert_eq!(
+            [ended(&server, "a"), ended(&server, "b"), ended(&server, "c")],
+            [counts(0, 1, 0), counts(1, 0, 0), counts(0, 0, 1)]
+        );
+        let id = ids(&server).remove(0);
+        // To its own handler, which gives it up once more; the others see it pass.
+        assert_eq!(site.run(&["dead", "replay", &id]).ending(0).stdout, "replayed 1\n");
+        server.ended(6);
+        assert_eq!(
+            [ended(&server, "a"), ended(&server, "b"), ended(&server, "c")],
+            [counts(0, 2, 0), counts(1, 0, 1), counts(0, 0, 2)]
+        );
+        let again = ids(&server).remove(0);
+        assert_ne!(again, id, "{url}: another delivery, another letter");
+        assert_eq!(site.run(&["dead", "replay", &again, "--handler", "c"]).ending(0).stdout, "replayed 1\n");
+        server.ended(9);
+        assert_eq!(
+            [ended(&server, "a"), ended(&server, "b"), ended(&server, "c")],
+            [counts(0, 2, 1), counts(1, 0, 2), counts(1, 0, 2)]
+        );
+        assert!(ids(&server).is_empty(), "{url}");
+    }
+}

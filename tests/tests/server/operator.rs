@@ -18,12 +18,16 @@ fn a_pause_by_hand_outlives_a_restart() {
     let told = site.run(&["handlers", "pause", "it", "--json"]).ending(0).json();
     assert_eq!((&told["state"], &told["paused_by"], &told["until"]), (&json!("paused"), &json!("operator"), &Value::Null));
     assert_eq!(state(&server), (json!("paused"), json!("operator")));
+    server.accept("events", "1", &Value::Null);
     let table = site.run(&["handlers"]).ending(0).stdout;
     assert!(table.contains("paused (operator)"), "{table}");
     let _ = server.stop();
     let server = site.start();
     server.eventually("the pause is followed", |server| state(server) == (json!("paused"), json!("operator")));
+    assert_eq!(server.get("/api/queues").body[0]["depth"], 1, "nothing was pulled");
+    assert_eq!(server.handler("it")["ended"]["acked"], 0);
     assert!(site.run(&["handlers", "resume", "it"]).ending(0).stdout.contains("running"));
+    server.ended(1);
     assert_eq!(state(&server), (json!("running"), Value::Null));
     for verb in ["pause", "resume", "forget"] {
         let unknown = site.run(&["handlers", verb, "nobody"]).ending(2);

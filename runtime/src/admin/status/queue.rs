@@ -139,6 +139,7 @@ mod tests {
             ingress: true,
             max_size: 1,
             dead_bounds: crate::dead::DeadBounds::default(),
+            dead: None,
         };
         let counts = Counts { in_flight: 2, parked: 1, ..Counts::default() };
         let handlers = [("mailer", Some(counts)), ("audit", None)];

@@ -1,12 +1,14 @@
 //! `weir dead replay` and `weir dead drop`: one letter, several, or all that a filter says.
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::place::{Failed, Place};
 use super::{Asked, Drop, Replay};
-use crate::cli::client::ServerArgs;
+use crate::cli::client::{Found, ServerArgs};
 use crate::cli::output::{CliError, Global, Output, note};
+use crate::dead::grave::Risen;
 
 /// Most dead letters of one replay by a filter. They are listed first, because the oldest goes first and a list begins with the newest;
 /// their ids take some 50 MB.
@@ -39,6 +41,9 @@ struct Named {
 }
 
 pub(super) fn replay(args: &Replay, server: &ServerArgs, global: &Global, output: &mut Output) -> Result<(), CliError> {
+    if let Some(queue) = &args.queue {
+        return replay_queue(queue, server, global, output);
+    }
     let by_id = !args.ids.is_empty();
     let (wanted, to) = match (by_id, &args.handler, &args.to) {
         (true, Some(handler), Some(to)) if handler != to => {
@@ -59,6 +64,31 @@ pub(super) fn replay(args: &Replay, server: &ServerArgs, global: &Global, output
         }
     }
     done.print("replayed", (by_id, ids.len() as u64), global.json, output)
+}
+
+/// By a running server only: it has the queues open, the one that is read and those that are published to.
+fn replay_queue(queue: &str, server: &ServerArgs, global: &Global, output: &mut Output) -> Result<(), CliError> {
+    let client = match server.find(global)? {
+        Found::Server(client) => client,
+        Found::Nobody(why) => {
+            return Err(CliError::Failed(format!("{why} (a queue is replayed by a running server: `weir serve`)")));
+        }
+    };
+    let path = format!("/api/queues/{}/replay", utf8_percent_encode(queue, NON_ALPHANUMERIC));
+    let risen: Risen = client.post(&path, "", &[])?.value()?;
+    for left in &risen.left {
+        note(&format!("event `{}` stays: {}", left.event, left.error));
+    }
+    if global.json {
+        output.json(&risen)?;
+    } else {
+        output.line(&format!("replayed {} events of queue `{queue}`", risen.replayed))?;
+    }
+    if risen.left.is_empty() {
+        Ok(())
+    } else {
+        Err(CliError::Failed(format!("{} events stay in queue `{queue}`", risen.left.len())))
+    }
 }
 
 pub(super) fn drop(args: &Drop, server: &ServerArgs, global: &Global, output: &mut Output) -> Result<(), CliError> {

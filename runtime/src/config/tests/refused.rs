@@ -35,7 +35,7 @@ fn keys_of_later_versions() {
     check("[secret.mailgun]\nvalue = 'x'", &["1:2 secret → `secret`: not in this version yet"]);
     check("[server]\ntls = { cert = 'x' }", &["2:1 tls → `tls`: not in this version yet"]);
     check("[server]\nstore = 'postgres://h'", &["2:9 'postgres://h' → `server.store` is not a store of this version"]);
-    for key in ["key", "dead", "fallback", "map"] {
+    for key in ["key", "fallback", "map"] {
         check(&format!("[queue.q]\nurl = 'memory:'\n{key} = 1"), &[&format!("3:1 {key} → `{key}`: not in this version yet")]);
     }
     let header = "[handler.other]\ncomponent = 'c'\nqueue = 'events'";
@@ -124,6 +124,26 @@ fn values_of_queues() {
     }
     let same = "[queue.a]\nurl = 'disk:x'\n[queue.b]\nurl = 'disk:./y/../x'\n[queue.c]\nurl = 'disk:./y'";
     check(same, &["4:7 'disk:./y/../x' → queues `a` and `b` have the same folder"]);
+}
+
+#[test]
+#[cfg(feature = "redis")]
+fn redis_queues() {
+    let queue = |url: &str, more: &str| format!("[queue.q]\nurl = '{url}'\n{more}");
+    for (url, says) in [
+        ("redis://h:6379/0", "2:7 'redis://h:6379/0' → `queue.q.url` is not a queue URL of this version"),
+        ("redis://h?list=k", "2:7 'redis://h?list=k' → `queue.q.url` is not a queue URL of this version"),
+    ] {
+        check(&queue(url, ""), &[says]);
+    }
+    check(&queue("redis://h?stream=k", "max-size = '1MiB'"), &["3:12 '1MiB' → a queue on a broker has no `max-size`"]);
+    let same = "[queue.a]\nurl = 'redis://ann:pw@h?stream=k'\n[queue.b]\nurl = 'redis://h:6379/0?stream=k&lease=5s'";
+    check(same, &["4:7 'redis://h:6379/0?stream=k&lease=5s' → queues `a` and `b` have the same stream"]);
+    let handlers = "[handler.one]\ncomponent = 'c'\nqueue = 'q'\n[handler.two]\ncomponent = 'c'\nqueue = 'q'";
+    check(
+        &queue("redis://h?stream=k&group=old", handlers),
+        &["2:7 'redis://h?stream=k&group=old' → `group=` is for one handler, and `one` and `two` read queue `q`"],
+    );
 }
 
 #[test]

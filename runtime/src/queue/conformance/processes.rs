@@ -98,7 +98,8 @@ async fn processes_share_a_subscription(adapter: &dyn Adapter) -> Result<(), Fai
     };
     let readers = [reader(&one), reader(&other)];
     for batch in 0..EVENTS / 10 {
-        publish(&*[&one, &other][usize::from(batch % 2 == 0)].as_ref(), batch * 10..batch * 10 + 10).await?;
+        let publisher = if batch % 2 == 0 { &one } else { &other };
+        publish(&**publisher, batch * 10..batch * 10 + 10).await?;
     }
     let count = || ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len() as u64;
     let begun = tokio::time::Instant::now();

@@ -14,6 +14,8 @@ const LAPSED_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     leases: HashMap<Position, Lease>,
+    /// How many leases there were: the number of the last one.
+    taken: u64,
     /// Leased and not handed out yet.
     ready: VecDeque<Delivery>,
     ready_since: Option<Instant>,
@@ -35,6 +37,8 @@ pub(super) struct Hold {
 /// One delivery that is ours.
 #[derive(Debug, Clone, Copy)]
 struct Lease {
+    /// Tells it from an earlier one of the same delivery.
+    number: u64,
     /// Before the command was sent that renewed it last.
     renewed: Instant,
     tries: Tries,
@@ -62,6 +66,8 @@ pub(super) struct Plan {
     pub(super) checked: Vec<Checked>,
     /// What had lapsed.
     pub(super) late: Vec<Position>,
+    /// The leases that it settles.
+    leases: Vec<(Position, u64)>,
 }
 
 /// A settlement of a lease that may not be ours any more, or that changes more than an ack does.
@@ -71,13 +77,6 @@ pub(super) struct Checked {
     pub(super) settle: Settle,
     /// What is kept of its tries; none: what stands there.
     pub(super) tries: Option<Tries>,
-}
-
-impl Plan {
-    /// What it settles.
-    pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
-        self.acks.iter().copied().chain(self.checked.iter().map(|checked| checked.position))
-    }
 }
 
 impl Hold {
@@ -94,9 +93,10 @@ impl Hold {
         self.wanted = self.wanted.saturating_sub(count);
     }
 
-    /// Whether this delivery is held already; then it is as good as renewed.
+    /// Whether this delivery is held already; then it is as good as renewed. One that is being settled is not: the server gives it out
+    /// again only after that, and the answer is on its way.
     pub(super) fn holds(&mut self, position: Position, leased: Instant) -> bool {
-        let Some(lease) = self.leases.get_mut(&position) else { return false };
+        let Some(lease) = self.leases.get_mut(&position).filter(|lease| !lease.settling) else { return false };
         lease.renewed = lease.renewed.max(leased);
         true
     }
@@ -109,7 +109,8 @@ impl Hold {
     /// Takes in what was leased at that time.
     pub(super) fn take_in(&mut self, delivery: Delivery, kept: bool, leased: Instant) {
         self.late.remove(&delivery.position);
-        let lease = Lease { renewed: leased, tries: delivery.tries, kept, settling: false, noted: None };
+        self.taken += 1;
+        let lease = Lease { number: self.taken, renewed: leased, tries: delivery.tries, kept, settling: false, noted: None };
         self.leases.insert(delivery.position, lease);
         self.ready.push_back(delivery);
         self.ready_since.get_or_insert(leased);
@@ -235,6 +236,7 @@ impl Hold {
             if std::mem::replace(&mut lease.settling, true) {
                 continue;
             }
+            plan.leases.push((*position, lease.number));
             let is_young = now.saturating_duration_since(lease.renewed) < young;
             if *settle == Settle::Ack && is_young {
                 plan.acks.push(*position);
@@ -248,17 +250,20 @@ impl Hold {
         plan
     }
 
-    /// These settlements stand.
-    pub(super) fn settled(&mut self, positions: impl IntoIterator<Item = Position>) {
-        for position in positions {
-            self.leases.remove(&position);
+    /// The settlements stand; or, with `acks_only`, the acks, while it is not known of the others.
+    pub(super) fn settled(&mut self, plan: &Plan, acks_only: bool) {
+        for (position, number) in &plan.leases {
+            let is_it = self.leases.get(position).is_some_and(|lease| lease.number == *number);
+            if is_it && (!acks_only || plan.acks.contains(position)) {
+                self.leases.remove(position);
+            }
         }
     }
 
     /// It is not known whether it stands: what is still ours stays so.
     pub(super) fn unsettled(&mut self, plan: &Plan) {
-        for position in plan.positions() {
-            if let Some(lease) = self.leases.get_mut(&position) {
+        for (position, number) in &plan.leases {
+            if let Some(lease) = self.leases.get_mut(position).filter(|lease| lease.number == *number) {
                 lease.settling = false;
             }
         }

@@ -24,19 +24,34 @@ pub(super) async fn beat(shared: Arc<Shared>) {
             () = shared.noted.notified() => {}
         }
         for subscription in shared.subscriptions() {
-            // What fails is tried again with the next beat; whoever asks for something else says that the server is away.
-            let _ = tend(&shared, &subscription).await;
-            let lapsed = subscription.hold().lapse_old(Instant::now(), shared.young());
-            if lapsed {
-                subscription.lapsing.notify_waiters();
-            }
+            // What fails is tried again with the next beat; whoever asks for something else says that the server is away. A server that
+            // does not answer must not keep us from telling in time what lapses.
+            let _ = tokio::time::timeout(shared.lease / TICKS * 2, tend(&shared, &subscription)).await;
+            lapse(&shared);
+        }
+        lapse(&shared);
+    }
+}
+
+/// Tells what could not be renewed in time.
+fn lapse(shared: &Shared) {
+    for subscription in shared.subscriptions() {
+        let lapsed = subscription.hold().lapse_old(Instant::now(), shared.young());
+        if lapsed {
+            subscription.lapsing.notify_waiters();
         }
     }
 }
 
 async fn tend(shared: &Shared, subscription: &Subscription) -> Result<(), QueueError> {
-    write_notes(shared, subscription).await?;
-    keep_lead(shared, subscription).await?;
+    let led = keep_lead(shared, subscription).await;
+    let renewed = renew(shared, subscription).await;
+    let noted = write_notes(shared, subscription).await;
+    led.and(renewed).and(noted)
+}
+
+/// Renews what is due, and gives back what was stopped when it could not be.
+async fn renew(shared: &Shared, subscription: &Subscription) -> Result<(), QueueError> {
     let age = shared.lease / 4;
     let old = subscription.hold().to_renew(Instant::now(), age);
     let asker = Asker { fenced: false, ..subscription.asker(shared) };

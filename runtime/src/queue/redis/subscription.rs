@@ -152,12 +152,10 @@ impl Subscription {
         let plan = self.hold().begin_settle(batch, Instant::now(), shared.young());
         let (acked, checked) = tokio::join!(self.ack(shared, &plan), self.check(shared, &plan.checked));
         let mut hold = self.hold();
-        if acked.is_ok() {
-            hold.settled(plan.acks.iter().copied());
-        }
+        let acks_only = acked.is_ok() && checked.is_err();
         match acked.and(checked) {
             Ok(mut late) => {
-                hold.settled(plan.positions());
+                hold.settled(&plan, false);
                 drop(hold);
                 if !plan.checked.is_empty() {
                     self.came_back.store(true, Ordering::Relaxed);
@@ -167,6 +165,9 @@ impl Subscription {
                 Ok(late)
             }
             Err(error) => {
+                if acks_only {
+                    hold.settled(&plan, true);
+                }
                 hold.unsettled(&plan);
                 Err(error)
             }

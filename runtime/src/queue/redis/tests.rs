@@ -1,6 +1,7 @@
 //! `redis:` through the conformance suite against real servers, and what is its own.
 
 mod entries;
+mod faults;
 mod keys;
 mod leases;
 mod outages;

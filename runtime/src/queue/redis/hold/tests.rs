@@ -59,7 +59,7 @@ fn a_young_lease_is_acked_without_a_look() {
     let plan = hold.begin_settle(&[ack(0), ack(0), ack(2), ack(9)], now + young / 2, young);
     assert_eq!((plan.acks.as_slice(), plan.kept.as_slice()), (&[Position(0), Position(2)][..], &[Position(2)][..]));
     assert_eq!((plan.checked.len(), plan.late.len()), (0, 0));
-    hold.settled(plan.positions());
+    hold.settled(&plan, false);
     let plan = hold.begin_settle(&[ack(0), ack(1)], now + young, young);
     assert_eq!(plan.checked, [Checked { position: Position(1), settle: Settle::Ack, tries: None }]);
 }
@@ -95,6 +95,20 @@ fn what_is_being_settled_does_not_lapse() {
     hold.unsettled(&plan);
     assert!(hold.lapse_old(now + LEASE, LEASE));
     assert_eq!(hold.take_lapsed(), [Position(0)]);
+}
+
+#[test]
+fn what_comes_again_before_its_settlement_is_answered_is_a_delivery_of_its_own() {
+    let now = Instant::now();
+    let mut hold = hold(0..1, now);
+    hold.hand_out(1);
+    let back = [Settlement { position: Position(0), settle: Settle::Return }];
+    let plan = hold.begin_settle(&back, now, LEASE);
+    assert!(!hold.holds(Position(0), now));
+    hold.take_in(delivery(0, 0), false, now);
+    hold.settled(&plan, false);
+    assert_eq!(hold.hand_out(1).len(), 1);
+    assert_eq!(hold.begin_settle(&[ack(0)], now, LEASE).acks, [Position(0)]);
 }
 
 #[test]
