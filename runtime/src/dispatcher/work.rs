@@ -117,7 +117,9 @@ impl Work {
         let mut state = self.state();
         let unsettled = state.ended.len() + state.settling;
         let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
-        if room == 0 || unsettled >= UNSETTLED_MAX {
+        // While some still wait to be run, a pull can wait until it brings many at once: each costs a way to the broker and back.
+        let gathers = state.lanes.waiting() > 0 && room < state.allowed / 2;
+        if room == 0 || gathers || unsettled >= UNSETTLED_MAX {
             return 0;
         }
         let parked = state.lanes.parked();
@@ -195,6 +197,9 @@ impl Work {
         }
         // With nothing left to take, nothing is gained by gathering more: what ended must not wait for what still runs.
         let nothing_left = state.lanes.waiting() == 0 || next.is_none();
+        if nothing_left {
+            self.room.notify_waiters();
+        }
         if state.ended.len() >= self.flush_at || (nothing_left && !state.ended.is_empty()) {
             self.ended.notify_one();
         }
