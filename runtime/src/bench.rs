@@ -21,7 +21,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::aim::{Aim, aims};
+pub use self::aim::Aim;
+use self::aim::aims;
 #[cfg(feature = "redis")]
 use self::stream::OnStream;
 use crate::clock::now;
@@ -84,9 +85,22 @@ pub struct Row {
     pub events_per_second: f64,
 }
 
+/// What was measured.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Measured {
+    /// Row by row.
+    pub rows: Vec<Row>,
+    /// What the path over a broker is held to.
+    pub aims: Vec<Aim>,
+    /// Cores that this process had for itself: without those that a broker on the same machine took.
+    pub cores: f64,
+}
+
 struct Bench {
     event: Arc<Event>,
     runtime: Runtime,
+    /// Handlers run here, as in `weir serve`.
+    guests: Runtime,
     bare: Floor,
     tuned: Floor,
     program: Program,
@@ -137,7 +151,7 @@ pub struct Plan<'a> {
 ///
 /// # Errors
 /// When something can't be set up, or a run does not end ok.
-pub fn measure(plan: Plan<'_>) -> anyhow::Result<Vec<Row>> {
+pub fn measure(plan: Plan<'_>) -> anyhow::Result<Measured> {
     let events = plan.events;
     let bench = Bench::new(plan)?;
     let rows = bench.rows(events);
@@ -146,7 +160,8 @@ pub fn measure(plan: Plan<'_>) -> anyhow::Result<Vec<Row>> {
     let ended = bench.end();
     let rows = measured?;
     ended?;
-    Ok(rows)
+    let cores = cores() - bench.taken();
+    Ok(Measured { aims: aims(&rows, cores), rows, cores })
 }
 
 fn rows_in_rounds(timed: &[Timed<'_>]) -> anyhow::Result<Vec<Row>> {
@@ -192,7 +207,8 @@ impl OnQueue {
 impl Bench {
     fn new(plan: Plan<'_>) -> anyhow::Result<Self> {
         let Plan { component, event, folder, .. } = plan;
-        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let guests = Builder::new_multi_thread().enable_all().build()?;
         let inspection = inspect(component).map_err(anyhow::Error::msg)?;
         inspection.run().map_err(anyhow::Error::msg)?;
         let initial = inspection.initial_memory;
@@ -218,7 +234,7 @@ impl Bench {
             letters,
             queues: BTreeMap::new(),
             graves: BTreeMap::new(),
-            guests: runtime.handle().clone(),
+            guests: guests.handle().clone(),
             hops,
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -250,6 +266,7 @@ impl Bench {
         Ok(Self {
             event: Arc::new(event),
             runtime,
+            guests,
             bare,
             tuned,
             program,
@@ -288,6 +305,15 @@ impl Bench {
         rows
     }
 
+    /// Cores that a broker on this machine took.
+    fn taken(&self) -> f64 {
+        #[cfg(feature = "redis")]
+        let taken = self.stream.as_ref().map_or(0.0, OnStream::taken);
+        #[cfg(not(feature = "redis"))]
+        let taken = 0.0;
+        taken
+    }
+
     /// Ends the subscriptions, and removes what a broker was given.
     fn end(&self) -> anyhow::Result<()> {
         self.stop.cancel();
@@ -303,11 +329,11 @@ impl Bench {
     }
 
     fn floor(&self, floor: &Floor, events: u64) -> anyhow::Result<()> {
-        Ok(self.runtime.block_on(floor.run(&self.event, events))?)
+        Ok(self.guests.block_on(floor.run(&self.event, events))?)
     }
 
     fn sandbox(&self, events: u64) -> anyhow::Result<()> {
-        self.runtime.block_on(async {
+        self.guests.block_on(async {
             for _ in 0..events {
                 let job =
                     Job { event: &self.event, queue: "bench", order_key: None, attempt: 1, attempts_left: 7, first_seen: now() };
@@ -413,9 +439,9 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Cores that this process may use.
-#[must_use]
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+fn cores() -> f64 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    f64::from(u32::try_from(cores).unwrap_or(u32::MAX))
 }
 
 /// The machine, in one line: cores, and whether the kernel reports written pages.

@@ -21,8 +21,8 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline,
-    RedisError, ScriptInvocation, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    Pipeline, RedisError, ScriptInvocation, TlsCertificates,
 };
 use tokio::time::Instant;
 

@@ -21,14 +21,13 @@ pub struct Aim {
     pub holds: bool,
 }
 
-/// The aims of the rows, if there is a broker's among them; `cores` are those that this process may use.
+/// The aims of the rows, if there is a broker's among them; `cores` are those that this process has for itself.
 #[must_use]
-pub fn aims(rows: &[Row], cores: usize) -> Vec<Aim> {
+pub(super) fn aims(rows: &[Row], cores: f64) -> Vec<Aim> {
     let row = |name: &str| rows.iter().find(|row| row.name == name);
     let (Some(tuned), Some(client), Some(path)) = (row("tuned"), row("redis client"), row("redis")) else { return Vec::new() };
     let cost = client.cpu_us + tuned.cpu_us + ADDED_US;
-    #[expect(clippy::cast_precision_loss, reason = "a count of cores")]
-    let rate = REACHED * cores as f64 * 1e6 / cost;
+    let rate = REACHED * cores * 1e6 / cost;
     vec![
         Aim { name: "CPU µs/event at most", aim: cost, measured: path.cpu_us, holds: path.cpu_us <= cost },
         Aim { name: "events/s at least", aim: rate, measured: path.events_per_second, holds: path.events_per_second >= rate },
@@ -45,10 +44,10 @@ mod tests {
         for (cpu_us, rate, holds) in [(17.0, 106_000.0, [true, true]), (17.1, 105_000.0, [false, false])] {
             let rows = [row("tuned", 5.0, 1.0), row("redis client", 2.0, 1.0), row("redis", cpu_us, rate)];
             // Nine tenths of what 17 µs allow on two cores are 105,882 events a second.
-            let aims = aims(&rows, 2);
+            let aims = aims(&rows, 2.0);
             assert_eq!([0, 1].map(|at: usize| aims[at].holds), holds);
             assert!((aims[0].aim - 17.0).abs() < 1e-9);
         }
-        assert_eq!(aims(&[row("tuned", 5.0, 1.0)], 2), []);
+        assert_eq!(aims(&[row("tuned", 5.0, 1.0)], 2.0), []);
     }
 }

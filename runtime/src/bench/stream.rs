@@ -2,11 +2,14 @@
 //! they are filled before a round is measured, and removed at the end.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
+use std::time::Instant;
 
 use super::{Bench, CONCURRENCY, OnQueue, SUBSCRIPTION, Step};
 use crate::handler::PausedBy;
 use crate::queue::redis::floor::Floor;
 use crate::queue::redis::url::StreamUrl;
+use crate::redis::Host;
 
 /// Most events of a round: what is filled in beforehand stands in the server's memory, about 700 bytes an event.
 pub(super) const EVENTS_MAX: u64 = 100_000;
@@ -16,6 +19,10 @@ pub(super) struct OnStream {
     floor: RefCell<Floor>,
     path: OnQueue,
     stream: String,
+    /// Whether the server runs on this machine, and takes its share of the cores.
+    is_here: bool,
+    /// Cores that the server took, round by round.
+    taken: RefCell<Vec<f64>>,
 }
 
 /// The URL with a stream that nobody else has.
@@ -25,7 +32,17 @@ pub(super) fn fresh(url: &StreamUrl) -> StreamUrl {
 
 impl OnStream {
     pub(super) fn new(url: &StreamUrl, path: OnQueue) -> anyhow::Result<Self> {
-        Ok(Self { floor: RefCell::new(Floor::open(url)?), path, stream: url.stream.clone() })
+        let is_here = match &url.server.host {
+            Host::Unix(_) => true,
+            Host::Tcp { host, .. } => host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
+        };
+        let floor = RefCell::new(Floor::open(url)?);
+        Ok(Self { floor, path, stream: url.stream.clone(), is_here, taken: RefCell::default() })
+    }
+
+    /// Cores that the server took beside the whole path.
+    pub(super) fn taken(&self) -> f64 {
+        super::median(self.taken.borrow().iter().copied())
     }
 
     pub(super) fn fill_client<'a>(&'a self, bench: &'a Bench, events: u64) -> Step<'a> {
@@ -51,9 +68,17 @@ impl OnStream {
     pub(super) fn run<'a>(&'a self, bench: &'a Bench, events: u64) -> Step<'a> {
         Box::new(move || {
             let until = self.path.acked() + events;
+            let (begun, before) = (Instant::now(), self.server_seconds()?);
             self.path.subscription.handler.pause(None);
-            bench.runtime.block_on(self.path.until_acked(until))
+            bench.runtime.block_on(self.path.until_acked(until))?;
+            let took = self.server_seconds()? - before;
+            self.taken.borrow_mut().push(took / begun.elapsed().as_secs_f64());
+            Ok(())
         })
+    }
+
+    fn server_seconds(&self) -> anyhow::Result<f64> {
+        Ok(if self.is_here { self.floor.borrow_mut().server_seconds()? } else { 0.0 })
     }
 
     /// Removes everything from the server.

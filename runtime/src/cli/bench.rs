@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::{Cell, CliError, Global, Output};
-use crate::bench::{self, Aim, HANDLER, Plan, Row};
+use crate::bench::{self, Aim, HANDLER, Measured, Plan, Row};
 use crate::config::Ceilings;
 use crate::event::{Event, json};
 use crate::queue::url::QueueUrl;
@@ -45,13 +45,12 @@ pub fn run(bench: &Bench, global: &Global) -> Result<(), CliError> {
     let queue = bench.queue.as_deref().map(|url| QueueUrl::parse(url, &here)).transpose().map_err(CliError::Wrong)?;
     let failed = |error: anyhow::Error| CliError::Failed(format!("{error:#}"));
     let folder = tempfile::tempdir().map_err(|error| failed(error.into()))?;
-    let rows =
+    let Measured { rows, aims, cores } =
         bench::measure(Plan { component: &component, event, events: bench.events, folder: folder.path(), queue: queue.as_ref() })
             .map_err(failed)?;
-    let aims = bench::aims(&rows, bench::cores());
     Output::stdout(|output| {
         if global.json {
-            return output.json(&serde_json::json!({ "machine": bench::machine(), "rows": rows, "aims": aims }));
+            return output.json(&serde_json::json!({ "machine": bench::machine(), "rows": rows, "aims": aims, "cores": cores }));
         }
         output.line(&bench::machine())?;
         let cells = |row: &Row| {
@@ -62,7 +61,7 @@ pub fn run(bench: &Bench, global: &Global) -> Result<(), CliError> {
         output.table(["ROW", "CPU µs/event", "× tuned", "events/s"], &rows, "nothing was measured")?;
         for Aim { name, aim, measured, holds } in &aims {
             let holds = if *holds { "holds" } else { "does not hold" };
-            output.line(&format!("redis: {name} {aim:.1}: {measured:.1}, {holds}"))?;
+            output.line(&format!("redis, on {cores:.2} cores: {name} {aim:.1}; {measured:.1}: {holds}"))?;
         }
         Ok(())
     })

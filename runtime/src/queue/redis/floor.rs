@@ -87,6 +87,16 @@ impl Floor {
         Ok(())
     }
 
+    /// CPU time that the server has used so far, in seconds; 0 where it does not say.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub fn server_seconds(&mut self) -> Result<f64, QueueError> {
+        let info: String = self.connection.query(cmd("INFO").arg("cpu"))?;
+        let seconds = |name| info.lines().filter_map(move |line| line.strip_prefix(name)?.parse::<f64>().ok());
+        Ok(seconds("used_cpu_sys:").chain(seconds("used_cpu_user:")).sum())
+    }
+
     /// Removes a stream, what stands beside it, and its own.
     ///
     /// # Errors
