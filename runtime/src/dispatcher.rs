@@ -34,7 +34,7 @@ use crate::dead::DeadLetters;
 use crate::handler::Handler;
 use crate::queue::Queue;
 use crate::stats::{Cause, SubscriptionStats};
-use crate::store::Store;
+use crate::store::{EventKey, Store};
 
 /// Deliveries that ended and are not settled yet, per subscription: they hold no permit, so that a slow disk does not idle the
 /// handlers, and this bounds them.
@@ -77,6 +77,8 @@ pub struct Subscription {
     abort: CancellationToken,
     /// Whether an error of the filter was said.
     filter_said: AtomicBool,
+    /// Tells positions of this queue from those of others.
+    place: u128,
 }
 
 impl Subscription {
@@ -101,6 +103,7 @@ impl Subscription {
             runners: TaskTracker::new(),
             abort: CancellationToken::new(),
             filter_said: AtomicBool::new(false),
+            place: u128::from_le_bytes(EventKey::of("queue", queue_name).0),
         })
     }
 

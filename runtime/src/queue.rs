@@ -76,8 +76,8 @@ pub trait Queue: Send + Sync + 'static {
     }
 
     /// Notes how far a leased event has got, for the case that this process is killed: if it is never settled, its next delivery has
-    /// at least these tries behind it. Called before each run with the try that begins, and when this process holds a retry. Best effort and cheap:
-    /// it does not wait, and what it writes need not be synced, only outlive the process.
+    /// at least these tries behind it. Called before each run with the try that begins, and when this process holds a retry,
+    /// or, of a queue that several share, what has not begun. Best effort and cheap: it does not wait, and what it writes need not be synced, only outlive the process.
     fn note(&self, subscription: &str, position: Position, tries: Tries) {
         let _ = (subscription, position, tries);
     }

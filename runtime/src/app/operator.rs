@@ -30,6 +30,8 @@ pub(super) struct Operator {
     store: Arc<Store>,
     // One replay at a time: two of the same letter would both find it. tokio's, because a publish is awaited under it.
     replaying: Mutex<()>,
+    // A look that began before a change must not undo it.
+    pausing: Mutex<()>,
 }
 
 impl Operator {
@@ -48,6 +50,7 @@ impl Operator {
             readers: Readers::new(handlers.iter().map(|handler| (handler.name.to_string(), handler.config.queues.clone()))),
             store: Arc::clone(store),
             replaying: Mutex::default(),
+            pausing: Mutex::default(),
         })
     }
 
@@ -98,6 +101,7 @@ impl Operator {
             let text = format!("handler `{name}` is paused by weir.toml (take out `paused = true` and start the server again)");
             return Err(Refused::Refused(text));
         }
+        let _one = self.pausing.lock().await;
         self.store.set_pause(name, paused).await.map_err(|error| Refused::Unavailable(error.to_string()))?;
         handler.pause(paused.then_some(PausedBy::Operator));
         Ok(())
@@ -145,11 +149,19 @@ impl Operator {
 
     /// Reads once who is paused; on an error all stay as they are.
     pub(super) async fn read_pauses(&self) -> Result<(), StoreError> {
+        let _one = self.pausing.lock().await;
         let paused = self.store.pauses().await?;
         for handler in &self.handlers {
             handler.pause(paused.contains(&*handler.name).then_some(PausedBy::Operator));
         }
         Ok(())
+    }
+
+    /// Until it is known who is paused: what a person has paused must not run because the store is away (delivery.md §11).
+    pub(super) fn pause_all(&self) {
+        for handler in &self.handlers {
+            handler.pause(Some(PausedBy::Operator));
+        }
     }
 
     /// Follows the pauses of all processes that share the store, until `stop`.

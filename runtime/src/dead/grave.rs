@@ -10,7 +10,7 @@ use super::replay::{Readers, addressed};
 use super::{DeadLetter, DeadLetters};
 use crate::event::Event;
 use crate::outbox::HANDLER;
-use crate::queue::{BoxFuture, Publish, Queue, QueueError, Settle, Start};
+use crate::queue::{BoxFuture, Publish, Queue, QueueError, Settle, Settlement, Start};
 use crate::store::StoreError;
 
 /// Weir's own attribute: why the event was given up.
@@ -86,13 +86,34 @@ impl Risen {
 pub type Queues = BTreeMap<String, Arc<dyn Queue>>;
 
 /// Takes the events of a queue of dead letters one by one and publishes each where it came from, for the handler that gave it up. It reads
-/// under a name of its own; that is removed again once nothing is left.
+/// under a name of its own; that is removed again once nothing is left, and others read the queue.
 ///
 /// # Errors
 /// When the queue can't be read; what was published until then is replayed.
 pub async fn replay_all(grave: &dyn Queue, name: &str, queues: &Queues, readers: &Readers) -> Result<Risen, QueueError> {
     grave.subscribe(name, Start::All).await?;
-    let (mut risen, mut left) = (Risen::default(), Vec::new());
+    let mut left = Vec::new();
+    let risen = raise_all(grave, name, (queues, readers), &mut left).await;
+    if !left.is_empty() {
+        grave.settle(name, left).await?;
+        return risen;
+    }
+    let risen = risen?;
+    // What came since would go with the last subscription. While others read the queue, they have it as well.
+    if grave.depth().await?.subscriptions.iter().any(|other| other.name != name) {
+        grave.unsubscribe(name).await?;
+    }
+    Ok(risen)
+}
+
+/// What stays is added to `left`: held, so that it does not come again in this replay.
+async fn raise_all(
+    grave: &dyn Queue,
+    name: &str,
+    (queues, readers): (&Queues, &Readers),
+    left: &mut Vec<Settlement>,
+) -> Result<Risen, QueueError> {
+    let mut risen = Risen::default();
     while let Ok(pulled) = tokio::time::timeout(QUIET, grave.pull(name, TAKEN_MAX)).await {
         let mut replayed = Vec::new();
         for delivery in pulled? {
@@ -102,18 +123,12 @@ pub async fn replay_all(grave: &dyn Queue, name: &str, queues: &Queues, readers:
                     if risen.left.len() < Risen::LEFT_TOLD {
                         risen.left.push(Left { event: delivery.event.id.clone(), error });
                     }
-                    // Held until the end, so that it does not come again in this replay.
                     left.push(delivery.settle(Settle::Return).1);
                 }
             }
         }
         risen.replayed += replayed.len() as u64;
         grave.settle(name, replayed).await?;
-    }
-    if left.is_empty() {
-        grave.unsubscribe(name).await?;
-    } else {
-        grave.settle(name, left).await?;
     }
     Ok(risen)
 }
@@ -180,5 +195,22 @@ mod tests {
         let event = &left[0].event;
         let marks = [ORIGIN, REASON, ATTEMPT].map(|name| event.extension(name));
         assert_eq!(marks, [Some("events/gone"), Some("no owner"), Some("3")]);
+    }
+
+    /// A letter that is put there while a replay ends must not go with it.
+    #[tokio::test]
+    async fn what_comes_while_a_replay_ends_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(folder.path()).unwrap();
+        let (grave, events) = (MemoryQueue::new("grave", 1 << 20), MemoryQueue::new("events", 1 << 20));
+        let readers = Readers::new([("mailer".to_owned(), vec!["events".to_owned()])]);
+        let queues: Queues = [("events".to_owned(), Arc::clone(&events) as Arc<dyn Queue>)].into();
+        events.subscribe("weir-mailer", Start::All).await.unwrap();
+        assert_eq!(replay_all(&*grave, "weir.replay", &queues, &readers).await.unwrap().replayed, 0);
+        put(&*grave, &[&letter("1", "mailer")], &*store).await.unwrap();
+        grave.subscribe("weir-tool", Start::New).await.unwrap();
+        assert_eq!(replay_all(&*grave, "weir.replay", &queues, &readers).await.unwrap().replayed, 1);
+        let names: Vec<_> = grave.depth().await.unwrap().subscriptions.into_iter().map(|known| known.name).collect();
+        assert_eq!(names, ["weir-tool"], "with another reader, nothing is kept for replays alone");
     }
 }

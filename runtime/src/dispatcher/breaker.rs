@@ -34,8 +34,8 @@ enum State {
 pub(super) enum Flow {
     /// Everything.
     All,
-    /// One event, to see whether it works again.
-    Probe,
+    /// One event, to see whether it works again; since this time.
+    Probe(Timestamp),
     /// Nothing before this.
     Nothing(Timestamp),
 }
@@ -72,7 +72,7 @@ impl Breaker {
         match self.state {
             State::Closed => Flow::All,
             State::Open { until, .. } if now < until => Flow::Nothing(until),
-            State::Open { .. } => Flow::Probe,
+            State::Open { until, .. } => Flow::Probe(until),
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
         let until = NOW.after(PAUSE.0);
         assert_eq!(breaker.flow(NOW), Flow::Nothing(until));
         assert!(!breaker.observe(true, NOW, 1.0), "what still ran tells nothing new");
-        assert_eq!((breaker.flow(until), breaker.until()), (Flow::Probe, Some(until)));
+        assert_eq!((breaker.flow(until), breaker.until()), (Flow::Probe(until), Some(until)));
         assert!(breaker.observe(false, until, 1.0));
         assert_eq!((breaker.flow(until), breaker.until()), (Flow::All, None));
     }
@@ -121,6 +121,15 @@ mod tests {
         breaker.observe(false, now, 1.0);
         assert_eq!([0; 3].map(|_| breaker.observe(true, now, 0.0)), [false, false, true]);
         assert_eq!(breaker.until(), Some(now.after(PAUSE.0 / 2)));
+    }
+
+    #[test]
+    fn a_probe_is_not_the_one_before() {
+        let mut breaker = opened();
+        let first = breaker.flow(NOW.after(PAUSE.0));
+        breaker.observe(true, NOW.after(PAUSE.0), 1.0);
+        let second = breaker.flow(NOW.after(PAUSE.1));
+        assert!(matches!((first, second), (Flow::Probe(_), Flow::Probe(_))) && first != second);
     }
 
     #[test]

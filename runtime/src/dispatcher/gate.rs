@@ -10,8 +10,9 @@ use crate::handler::State;
 pub(super) enum Gate {
     /// Everything may run.
     Open,
-    /// One event may.
-    Probe,
+    /// One event may. The time tells this probe from the next: the gate may have been shut in between while nobody looked, and a
+    /// probe that was taken leaves room for no other.
+    Probe(Timestamp),
     /// Nothing is pulled; what was pulled still runs.
     Held,
     /// Nothing runs; to be looked at again at this time, if it does not change before.
@@ -30,7 +31,7 @@ impl Subscription {
         }
         match self.breaker.borrow().flow(now()) {
             Flow::All => Gate::Open,
-            Flow::Probe => Gate::Probe,
+            Flow::Probe(since) => Gate::Probe(since),
             Flow::Nothing(until) => Gate::Shut(Some(until)),
         }
     }

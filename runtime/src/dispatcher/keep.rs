@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
 use crate::clock::{Timestamp, now};
+use crate::queue::Position;
 
 impl Subscription {
     /// Keeps until nothing more runs.
@@ -17,14 +18,17 @@ impl Subscription {
                 () = ended.cancelled() => return,
                 () = self.work.timed() => {}
                 () = until(due) => {}
-                lost = self.queue.lapsed(&self.name) => {
-                    let (queue, handler, count) = (&*self.queue_name, &*self.handler.name, lost.len());
-                    tracing::warn!(queue, handler, count, "leases could not be kept: their events run again, perhaps elsewhere");
-                    let runners = self.work.lose(&lost);
-                    self.start_runners(runners);
-                }
+                lost = self.queue.lapsed(&self.name) => self.lose(&lost),
             }
         }
+    }
+
+    /// Lets go of deliveries whose lease is gone.
+    pub(super) fn lose(self: &Arc<Self>, lost: &[Position]) {
+        let (queue, handler, count) = (&*self.queue_name, &*self.handler.name, lost.len());
+        tracing::warn!(queue, handler, count, "leases could not be kept: their events run again, perhaps elsewhere");
+        let runners = self.work.lose(lost);
+        self.start_runners(runners);
     }
 }
 

@@ -34,17 +34,18 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Takes in what was pulled: it may run, or stands behind another of its lane.
-    pub(super) fn arrive(&mut self, item: Item) {
+    /// Takes in what was pulled: it may run, or stands behind another of its lane. Whether it may run.
+    pub(super) fn arrive(&mut self, item: Item) -> bool {
         if let Some(lane) = &item.lane {
             if let Some(behind) = self.behind.get_mut(lane) {
                 (self.parked, self.parked_bytes) = (self.parked + 1, self.parked_bytes + size(&item));
                 behind.push_back(item);
-                return;
+                return false;
             }
             self.behind.insert(Arc::clone(lane), VecDeque::new());
         }
         self.waiting.push_back(item);
+        true
     }
 
     /// Holds what is to run again at `due`; its lane waits with it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
@@ -52,11 +53,15 @@ impl Subscription {
                 () = stop.cancelled() => return,
                 () = changed => continue,
                 () = until(gate) => continue,
-                pulled = self.starting_runners(self.pull()), if matches!(gate, Gate::Open | Gate::Probe) => pulled,
+                pulled = self.starting_runners(self.pull()), if matches!(gate, Gate::Open | Gate::Probe(_)) => pulled,
             };
             match pulled {
                 Ok(deliveries) => {
                     wait = RECONNECT.0;
+                    // What was lost may be among what came: first the one, then the other.
+                    if let Some(lost) = self.queue.lapsed(&self.name).now_or_never() {
+                        self.lose(&lost);
+                    }
                     self.take_in(deliveries);
                 }
                 Err(QueueError::Closed) => return,
@@ -78,7 +83,7 @@ impl Subscription {
     fn turn(self: &Arc<Self>, gate: Gate) {
         let runners = match gate {
             Gate::Open | Gate::Held => self.work.allow(self.slots, false),
-            Gate::Probe => self.work.allow(1, true),
+            Gate::Probe(_) => self.work.allow(1, true),
             Gate::Shut(_) => self.work.allow(0, false),
         };
         if matches!(gate, Gate::Shut(_)) && self.handler.config.order_by.is_none() {
@@ -126,7 +131,11 @@ impl Subscription {
             // It never was on its lane, so it leaves none.
             ended.push(Ended { lane: None, ..Ended::new(&item, end) });
         }
-        let runners = self.work.push(items, ended);
+        let (runners, behind) = self.work.push(items, ended);
+        // A queue that one process has counts only what it was told of.
+        for (position, tries) in behind.into_iter().filter(|_| self.queue.features().shared) {
+            self.queue.note(&self.name, position, tries);
+        }
         self.start_runners(runners);
     }
 

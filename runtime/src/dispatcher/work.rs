@@ -13,7 +13,7 @@ use super::UNSETTLED_MAX;
 use super::ended::{Cancel, Done, End, Ended, ParkedFull};
 use super::lanes::{Item, Lanes};
 use crate::clock::Timestamp;
-use crate::queue::Position;
+use crate::queue::{Position, Tries};
 use crate::stats::{Cause, SubscriptionStats};
 use crate::verdict::Verdict;
 
@@ -144,7 +144,9 @@ impl Work {
     }
 
     /// Takes in what was pulled, and what of it ended without a run; says how many runners to start.
-    pub(super) fn push(&self, items: Vec<Item>, ended: Vec<Ended>) -> usize {
+    ///
+    /// And what stands behind others: it has not begun, so that a kill of this process costs it no attempt.
+    pub(super) fn push(&self, items: Vec<Item>, ended: Vec<Ended>) -> (usize, Vec<(Position, Tries)>) {
         let mut state = self.state();
         let count = (items.len() + ended.len()) as u64;
         {
@@ -152,15 +154,19 @@ impl Work {
             counts.received += count;
             counts.in_flight += count;
         }
+        let mut behind = Vec::new();
         for item in items {
-            state.lanes.arrive(item);
+            let of = (item.delivery.position, item.delivery.tries);
+            if !state.lanes.arrive(item) {
+                behind.push(of);
+            }
         }
         self.count_parked(&mut state);
         if !ended.is_empty() {
             state.ended.extend(ended);
             self.ended.notify_one();
         }
-        state.wanted_runners()
+        (state.wanted_runners(), behind)
     }
 
     /// How many deliveries were taken so far, while others wait that may run; none when nothing does.
@@ -275,6 +281,7 @@ impl Work {
         let mut state = self.state();
         state.running -= 1;
         state.runners -= 1;
+        state.probe_again();
         drop(state);
         self.room.notify_waiters();
     }

@@ -13,6 +13,8 @@ const LAPSED_MAX: usize = 10_000;
 /// What is held.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
+    /// Of a group that keeps its order: then what one lease comes to, all come to, or a later event would pass an earlier one.
+    in_order: bool,
     leases: HashMap<Position, Lease>,
     /// How many leases there were: the number of the last one.
     taken: u64,
@@ -46,6 +48,10 @@ struct Lease {
     kept: bool,
     /// A settlement of it is under way: it is neither renewed nor lapses.
     settling: bool,
+    /// A settlement of it was under way, and will be repeated: it may have taken effect, so only that can tell whether it was late.
+    asked: bool,
+    /// That settlement acknowledges it.
+    ends: bool,
     noted: Option<Note>,
 }
 
@@ -80,6 +86,10 @@ pub(super) struct Checked {
 }
 
 impl Hold {
+    pub(super) fn new(in_order: bool) -> Self {
+        Self { in_order, ..Self::default() }
+    }
+
     /// How many events to read: none while there are some at hand.
     pub(super) fn wanted(&self) -> usize {
         if self.ready.is_empty() { self.wanted } else { 0 }
@@ -93,10 +103,11 @@ impl Hold {
         self.wanted = self.wanted.saturating_sub(count);
     }
 
-    /// Whether this delivery is held already; then it is as good as renewed. One that is being settled is not: the server gives it out
-    /// again only after that, and the answer is on its way.
+    /// Whether this delivery is held already; then it is as good as renewed. One that is on its way back is not: the server gives it out
+    /// again only after that, and the answer is on its way. One that is being acknowledged is: that comes out of order, after an outage.
     pub(super) fn holds(&mut self, position: Position, leased: Instant) -> bool {
-        let Some(lease) = self.leases.get_mut(&position).filter(|lease| !lease.settling) else { return false };
+        let here = |lease: &&mut Lease| !lease.settling || lease.ends;
+        let Some(lease) = self.leases.get_mut(&position).filter(here) else { return false };
         lease.renewed = lease.renewed.max(leased);
         true
     }
@@ -110,7 +121,16 @@ impl Hold {
     pub(super) fn take_in(&mut self, delivery: Delivery, kept: bool, leased: Instant) {
         self.late.remove(&delivery.position);
         self.taken += 1;
-        let lease = Lease { number: self.taken, renewed: leased, tries: delivery.tries, kept, settling: false, noted: None };
+        let lease = Lease {
+            number: self.taken,
+            renewed: leased,
+            tries: delivery.tries,
+            kept,
+            settling: false,
+            asked: false,
+            ends: false,
+            noted: None,
+        };
         self.leases.insert(delivery.position, lease);
         self.ready.push_back(delivery);
         self.ready_since.get_or_insert(leased);
@@ -126,8 +146,12 @@ impl Hold {
         out
     }
 
-    /// What was read and nobody has asked for since: others may have room for it.
+    /// What was read and nobody has asked for since: others may have room for it. Not of the one reader of a group: what follows would
+    /// pass what is on its way back.
     pub(super) fn unwanted(&self, now: Instant, after: Duration) -> Vec<Position> {
+        if self.in_order {
+            return Vec::new();
+        }
         let waits = self.wanted == 0 && self.ready_since.is_some_and(|since| now.saturating_duration_since(since) >= after);
         if waits { self.ready.iter().map(|delivery| delivery.position).collect() } else { Vec::new() }
     }
@@ -146,6 +170,15 @@ impl Hold {
             self.ready_since = None;
         }
         back
+    }
+
+    /// What could not be given back just now: nobody runs it, so it is not kept alive, and given back once its lease has passed.
+    pub(super) fn abandon(&mut self, positions: &[Position]) {
+        for position in positions {
+            if let Some(lease) = self.leases.remove(position) {
+                self.stopped.push_back((*position, lease.tries, lease.renewed));
+            }
+        }
     }
 
     /// Everything that is held, to be given back.
@@ -179,16 +212,25 @@ impl Hold {
         self.lapse(&old, Some(now))
     }
 
-    /// Another process reads this group now: nothing is ours.
+    /// Another process may read this group now: nothing is ours.
     pub(super) fn lapse_all(&mut self) -> bool {
         self.leads_since = None;
         let all: Vec<Position> = self.leases.keys().copied().collect();
-        self.lapse(&all, None)
+        self.let_go(&all, false)
     }
 
+    /// In order, one for all: what comes after it is stopped with it, and all are taken over again, the oldest first.
     fn lapse(&mut self, positions: &[Position], stopped: Option<Instant>) -> bool {
+        let lapses = |position| self.leases.get(position).is_some_and(Lease::can_lapse);
+        if self.in_order && positions.iter().any(lapses) {
+            return self.lapse_all();
+        }
+        self.let_go(positions, stopped.is_some())
+    }
+
+    fn let_go(&mut self, positions: &[Position], stopped: bool) -> bool {
         for position in positions {
-            let Some(lease) = self.leases.get(position).filter(|lease| !lease.settling).copied() else { continue };
+            let Some(lease) = self.leases.get(position).filter(|lease| lease.can_lapse()).copied() else { continue };
             self.leases.remove(position);
             let ready = self.ready.len();
             self.ready.retain(|delivery| delivery.position != *position);
@@ -196,7 +238,7 @@ impl Hold {
                 self.lapsed.push(*position);
                 self.late.insert(*position);
             }
-            if stopped.is_some() {
+            if stopped {
                 self.stopped.push_back((*position, lease.tries, lease.renewed));
             }
         }
@@ -226,6 +268,12 @@ impl Hold {
     /// Begins to settle; `young` is the age up to which a lease is certainly ours.
     pub(super) fn begin_settle(&mut self, batch: &[Settlement], now: Instant, young: Duration) -> Plan {
         let mut plan = Plan::default();
+        let is_young = |lease: &Lease| now.saturating_duration_since(lease.renewed) < young;
+        let is_plain = |Settlement { position, settle }: &Settlement| {
+            *settle == Settle::Ack && self.leases.get(position).is_none_or(is_young)
+        };
+        // In order, all by one way: two of them, of which one may fail, would end a later event before an earlier one.
+        let checks_all = self.in_order && !batch.iter().all(is_plain);
         for Settlement { position, settle } in batch {
             let Some(lease) = self.leases.get_mut(position) else {
                 if self.late.remove(position) {
@@ -236,9 +284,9 @@ impl Hold {
             if std::mem::replace(&mut lease.settling, true) {
                 continue;
             }
+            (lease.asked, lease.ends) = (true, *settle == Settle::Ack);
             plan.leases.push((*position, lease.number));
-            let is_young = now.saturating_duration_since(lease.renewed) < young;
-            if *settle == Settle::Ack && is_young {
+            if !checks_all && *settle == Settle::Ack && is_young(lease) {
                 plan.acks.push(*position);
                 if lease.kept {
                     plan.kept.push(*position);
@@ -270,11 +318,12 @@ impl Hold {
         self.late.extend(&plan.late);
     }
 
-    /// Notes tries, if they are more than a lapsed lease would count by itself. Whether there is something to write.
+    /// Notes tries, if they are not what a lapsed lease would count by itself. Whether there is something to write.
     pub(super) fn note(&mut self, position: Position, tries: Tries) -> bool {
         let Some(lease) = self.leases.get_mut(&position) else { return false };
         let same = (tries.outside, tries.outside_since) == (lease.tries.outside, lease.tries.outside_since);
-        if lease.noted.is_none() && same && tries.failed <= lease.tries.failed.saturating_add(1) {
+        let counts_itself = lease.noted.is_none() && same && tries.failed == lease.tries.failed.saturating_add(1);
+        if counts_itself || lease.noted.is_some_and(|note| note.tries == tries) {
             return false;
         }
         lease.noted = Some(Note { tries, written: false });
@@ -311,6 +360,11 @@ impl Hold {
 }
 
 impl Lease {
+    /// Whether it is given up when it gets too old or somebody else has it; what is being settled, its settlement tells.
+    fn can_lapse(&self) -> bool {
+        !self.settling && !self.asked
+    }
+
     /// What is to stand of the tries after a settlement; none: what stands there now.
     fn keeps(&self, settle: Settle) -> Option<Tries> {
         match settle {

@@ -80,7 +80,7 @@ impl Subscription {
             ordered,
             reading: AtomicBool::new(false),
             came_back: AtomicBool::new(true),
-            hold: Mutex::default(),
+            hold: Mutex::new(Hold::new(ordered)),
             stirred: Notify::new(),
             came: Notify::new(),
             lapsing: Notify::new(),

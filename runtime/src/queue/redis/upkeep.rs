@@ -89,13 +89,17 @@ fn wait_until(due: &str, now: Timestamp) -> Duration {
 /// Gives back what was read for pulls that went away: others may have room.
 async fn give_back(shared: &Shared) -> Result<(), QueueError> {
     for subscription in shared.subscriptions() {
-        let back = {
+        let (unwanted, back) = {
             let mut hold = subscription.hold();
             let unwanted = hold.unwanted(Instant::now(), UNWANTED);
-            hold.take_back(&unwanted)
+            let back = hold.take_back(&unwanted);
+            (unwanted, back)
         };
-        if !back.is_empty() {
-            subscription.settle(shared, &back).await?;
+        if !back.is_empty()
+            && let Err(error) = subscription.settle(shared, &back).await
+        {
+            subscription.hold().abandon(&unwanted);
+            return Err(error);
         }
     }
     Ok(())

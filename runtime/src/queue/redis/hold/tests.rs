@@ -92,9 +92,9 @@ fn what_is_being_settled_does_not_lapse() {
     let plan = hold.begin_settle(&[ack(0)], now, LEASE);
     hold.renewed(&[Position(0), Position(1)], &[Position(0), Position(1)], now);
     assert_eq!(hold.take_lapsed(), [Position(1)]);
+    // Nor after an attempt that failed: nothing is run that could be stopped, and the next attempt tells whether it comes too late.
     hold.unsettled(&plan);
-    assert!(hold.lapse_old(now + LEASE, LEASE));
-    assert_eq!(hold.take_lapsed(), [Position(0)]);
+    assert!(!hold.lapse_old(now + LEASE, LEASE));
 }
 
 #[test]
@@ -125,4 +125,76 @@ fn only_notes_that_say_more_than_a_lapse_are_written() {
     // Given back, it has what it came with.
     let plan = hold.begin_settle(&[Settlement { position: Position(0), settle: Settle::Return }], now, LEASE);
     assert_eq!(plan.checked[0].tries, Some(Tries::default()));
+}
+
+#[test]
+fn what_was_asked_for_is_told_by_its_settlement_alone() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    hold.hand_out(2);
+    let plan = hold.begin_settle(&[ack(0)], now, LEASE);
+    hold.unsettled(&plan);
+    // It took effect, and its answer got lost: the server knows nothing of it any more.
+    hold.renewed(&[Position(0), Position(1)], &[Position(0), Position(1)], now);
+    assert_eq!(hold.take_lapsed(), [Position(1)]);
+    hold.lapse_old(now + LEASE, LEASE);
+    let plan = hold.begin_settle(&[ack(0), ack(1)], now + LEASE, LEASE);
+    assert_eq!((plan.checked.len(), plan.late.as_slice()), (1, &[Position(1)][..]));
+}
+
+#[test]
+fn in_order_what_one_comes_to_all_come_to() {
+    let now = Instant::now();
+    let mut hold = Hold::new(true);
+    hold.leads_since = Some(now);
+    hold.take_in(delivery(0, 0), false, now);
+    hold.take_in(delivery(1, 0), false, now + LEASE / 2);
+    assert_eq!(hold.unwanted(now + LEASE, Duration::ZERO), []);
+    // One is too old to be acked without a look: then both are looked at, the older first.
+    let plan = hold.begin_settle(&[ack(0), ack(1)], now + LEASE, LEASE);
+    assert_eq!(plan.acks, []);
+    assert_eq!(plan.checked.iter().map(|checked| checked.position.0).collect::<Vec<_>>(), [0, 1]);
+    hold.settled(&plan, false);
+
+    hold.take_in(delivery(2, 0), false, now);
+    hold.take_in(delivery(3, 0), false, now + LEASE / 2);
+    assert_eq!(hold.hand_out(9).len(), 4);
+    assert!(hold.lapse_old(now + LEASE, LEASE));
+    let mut lapsed = hold.take_lapsed();
+    lapsed.sort_unstable();
+    assert_eq!((lapsed.as_slice(), hold.leads_since), (&[Position(2), Position(3)][..], None));
+    assert_eq!(hold.take_stopped(now + 9 * LEASE, LEASE), [], "the next to read takes them over, in order");
+}
+
+#[test]
+fn what_could_not_be_given_back_is_not_kept_alive() {
+    let now = Instant::now();
+    let mut hold = hold(0..1, now);
+    let back = hold.take_back(&[Position(0)]);
+    let plan = hold.begin_settle(&back, now, LEASE);
+    hold.unsettled(&plan);
+    hold.abandon(&[Position(0)]);
+    assert_eq!(hold.to_renew(now + LEASE, LEASE), []);
+    assert_eq!(hold.take_stopped(now + LEASE, LEASE).len(), 1);
+}
+
+#[test]
+fn what_has_not_begun_is_noted() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    let tries = |failed| Tries { failed, ..Tries::default() };
+    assert!(!hold.note(Position(0), tries(1)), "a lapsed lease counts that by itself");
+    assert!(hold.note(Position(1), tries(0)) && !hold.note(Position(1), tries(0)));
+    assert!(hold.note(Position(1), tries(1)), "it begins after all");
+    assert_eq!(hold.take_notes(), [(Position(1), tries(1))]);
+}
+
+#[test]
+fn what_is_being_acknowledged_is_not_delivered_again() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    hold.hand_out(2);
+    let back = Settlement { position: Position(1), settle: Settle::Return };
+    hold.begin_settle(&[ack(0), back], now, LEASE);
+    assert_eq!((hold.holds(Position(0), now), hold.holds(Position(1), now)), (true, false));
 }

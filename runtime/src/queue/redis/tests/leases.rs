@@ -68,6 +68,30 @@ async fn entries_whose_answer_got_lost_come_without_a_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_had_not_begun_when_the_process_was_killed_has_no_try_behind_it() {
+    let (queue, key) = subscribed().await;
+    publish(&queue, 0..3).await;
+    let held = pull(&queue, 3).await;
+    // The first runs; the others stand behind it, and the last of them has its turn after all.
+    let tries = |failed| Tries { failed, ..Tries::default() };
+    queue.note(SUBSCRIPTION, held[0].position, tries(1));
+    queue.note(SUBSCRIPTION, held[1].position, tries(0));
+    queue.note(SUBSCRIPTION, held[2].position, tries(0));
+    let hash = format!("{{{key}}}.tries.{SUBSCRIPTION}");
+    eventually("the notes are written", async || shared().ask(&["HLEN", &hash]) == ":2\r\n").await;
+    queue.note(SUBSCRIPTION, held[2].position, tries(1));
+    let last = super::super::answer::id(held[2].position);
+    eventually("it has begun", async || shared().ask(&["HGET", &hash, &last]).contains("1:0:")).await;
+    drop(queue);
+    let queue = open(&format!("{}?stream={key}&lease=2s", shared().url(0))).await.unwrap();
+    let mut again = pull(&queue, 3).await;
+    again.sort_by_key(|delivery| delivery.position);
+    assert_eq!(again.iter().map(|delivery| delivery.tries.failed).collect::<Vec<_>>(), [1, 0, 1]);
+    ack(&queue, again).await;
+    queue.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn notes_stand_when_the_process_is_killed() {
     let (queue, key) = subscribed().await;
     publish(&queue, 0..1).await;
