@@ -191,7 +191,9 @@ impl<'a> Audit<'a> {
                 Some(over) => {
                     assert!(over.ended <= first.begun, "{next} began before {one} of its key had ended: {before:?} {after:?}");
                 }
-                None => assert!(self.ledger.given_up[one], "{next} began, and {one} of its key never ended: {before:?} {after:?}"),
+                None => {
+                    assert!(self.ledger.given_up[one], "{next} began, and {one} of its key never ended: {before:?} {after:?}")
+                }
             }
             for life in 0..self.history.lives.len() {
                 let of_life = |runs: &[Run]| -> Vec<(u64, u64)> {
@@ -209,7 +211,13 @@ impl<'a> Audit<'a> {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { runs, acked, dead, lost, killed, lapsed, not_begun, again, both, slow, drawn, kills, scrapes } = self;
-        write!(f, "{acked} acked, {dead} dead ({lost} of them lost, {both} acked too); {runs} runs, {killed} ended by {kills} kills, ")?;
-        write!(f, "{lapsed} stopped, {again} repeated, {slow} slow; {not_begun} tries not begun; {drawn} ends drawn, {scrapes} scrapes")
+        write!(
+            f,
+            "{acked} acked, {dead} dead ({lost} of them lost, {both} acked too); {runs} runs, {killed} ended by {kills} kills, "
+        )?;
+        write!(
+            f,
+            "{lapsed} stopped, {again} repeated, {slow} slow; {not_begun} tries not begun; {drawn} ends drawn, {scrapes} scrapes"
+        )
     }
 }
