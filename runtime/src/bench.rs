@@ -6,28 +6,29 @@
 //! Rounds of all rows are interleaved, so that a noisy moment does not make one of them look slow; the median counts.
 
 mod aim;
+mod rounds;
 #[cfg(feature = "redis")]
 mod stream;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::aim::Aim;
 use self::aim::aims;
+pub use self::rounds::{Row, machine};
+use self::rounds::{Step, Timed, cores, rows_in_rounds};
 #[cfg(feature = "redis")]
 use self::stream::OnStream;
 use crate::clock::now;
 use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
-use crate::dead::{DeadBounds, DeadLetters};
+use crate::dead::DeadBounds;
 use crate::dispatcher::{Shared, Subscription};
 use crate::event::Event;
 use crate::handler::{Handler, Version};
@@ -42,14 +43,15 @@ use crate::store::Store;
 /// The component that is run unless another one is given.
 pub const HANDLER: &str = include_str!("bench/handler.wat");
 
-/// Rounds of each row.
-const ROUNDS: usize = 7;
-
 /// Bytes of the event's data, JSON: what engine-floor.md measured with.
 const DATA_BYTES: usize = 450;
 
 /// Events at once in the rows of the whole path.
 const CONCURRENCY: u32 = 64;
+
+/// Events at once where each pull is a way to a broker and back: as many as a handler may have.
+#[cfg(feature = "redis")]
+const CONCURRENCY_AWAY: u32 = 256;
 
 /// Events of one publish in the rows of the whole path.
 const BATCH: usize = 64;
@@ -71,19 +73,6 @@ const ROUND_MAX: Duration = Duration::from_secs(120);
 
 /// Room of the queues: far more than a round publishes.
 const QUEUE_BYTES: u64 = 1 << 30;
-
-/// One row.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Row {
-    /// What was run.
-    pub name: &'static str,
-    /// CPU microseconds per event, user and system, of the whole process: the median of the rounds.
-    pub cpu_us: f64,
-    /// `cpu_us` as a multiple of the row `tuned`.
-    pub ratio: f64,
-    /// Events a second by the clock on the wall: the median of the rounds.
-    pub events_per_second: f64,
-}
 
 /// What was measured.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -114,17 +103,6 @@ struct Bench {
     /// Subscriptions, and what ends them.
     tasks: TaskTracker,
     stop: CancellationToken,
-}
-
-type Step<'a> = Box<dyn Fn() -> anyhow::Result<()> + 'a>;
-
-/// How a row is measured.
-struct Timed<'a> {
-    name: &'static str,
-    events: u64,
-    /// What is not measured.
-    prepare: Option<Step<'a>>,
-    run: Step<'a>,
 }
 
 /// A queue with one handler on it.
@@ -164,31 +142,6 @@ pub fn measure(plan: Plan<'_>) -> anyhow::Result<Measured> {
     Ok(Measured { aims: aims(&rows, cores), rows, cores })
 }
 
-fn rows_in_rounds(timed: &[Timed<'_>]) -> anyhow::Result<Vec<Row>> {
-    let mut measured = vec![Vec::with_capacity(ROUNDS); timed.len()];
-    for round in 0..=ROUNDS {
-        for (row, measured) in timed.iter().zip(&mut measured) {
-            row.prepare.as_ref().map_or(Ok(()), |prepare| prepare())?;
-            let (cpu, wall) = (cpu_time(), std::time::Instant::now());
-            (row.run)()?;
-            // The first round fills caches and files.
-            if round > 0 {
-                #[expect(clippy::cast_precision_loss, reason = "a count of events needs no more than 52 bits")]
-                let per = row.events as f64;
-                measured.push(((cpu_time() - cpu).as_secs_f64() / per, wall.elapsed().as_secs_f64() / per));
-            }
-        }
-    }
-    let cost = |measured: &[(f64, f64)]| median(measured.iter().map(|(cpu, _)| cpu * 1e6));
-    let tuned = measured.get(1).map_or(f64::NAN, |measured| cost(measured));
-    let row = |(timed, measured): (&Timed<'_>, &Vec<(f64, f64)>)| {
-        let cpu_us = cost(measured);
-        let events_per_second = 1.0 / median(measured.iter().map(|(_, wall)| *wall));
-        Row { name: timed.name, cpu_us, ratio: cpu_us / tuned, events_per_second }
-    };
-    Ok(timed.iter().zip(&measured).map(row).collect())
-}
-
 impl OnQueue {
     fn acked(&self) -> u64 {
         self.subscription.stats.count().acked
@@ -215,41 +168,22 @@ impl Bench {
         let (bare, tuned) = (Floor::new(Kind::Bare, component, initial)?, Floor::new(Kind::Tuned, component, initial)?);
         let sandbox = Sandbox::new(&Ceilings::default(), 100, None);
         let program = sandbox.program(component, &inspection)?;
-        let setup = Arc::new(Setup {
-            handler: Arc::from("bench"),
-            limits: Limits::default(),
-            config: Vec::new(),
-            mailer: None,
-            publish: None,
-            max_event: 1 << 20,
-            permits: Permits::new(&sandbox),
-        });
-        let store = Store::open(&folder.join("data"))?;
+        let setup = Arc::new(setup(&sandbox));
+        let shared = shared(Store::open(&folder.join("data"))?, &guests);
         let memory: Arc<dyn Queue> = MemoryQueue::new("bench", QUEUE_BYTES);
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
-        let letters: Arc<dyn DeadLetters> = Arc::clone(&store) as _;
-        let hops = Ceilings::default().hops;
-        let shared = Arc::new(Shared {
-            store,
-            letters,
-            queues: BTreeMap::new(),
-            graves: BTreeMap::new(),
-            guests: guests.handle().clone(),
-            hops,
-            name: String::new(),
-        });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let path = |queue: Arc<dyn Queue>| -> anyhow::Result<OnQueue> {
+        let path = |queue: Arc<dyn Queue>, concurrency| -> anyhow::Result<OnQueue> {
             let version =
                 Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
-            let handler = Handler::new("bench", handler_config(), version);
+            let handler = Handler::new("bench", handler_config(concurrency), version);
             runtime.block_on(queue.subscribe(SUBSCRIPTION, Start::All))?;
             let of = ("bench", Arc::clone(&queue));
             let subscription = Subscription::new(SUBSCRIPTION.to_owned(), of, handler, Arc::clone(&shared));
             tasks.spawn_on(Arc::clone(&subscription).serve(stop.clone(), Duration::ZERO), runtime.handle());
             Ok(OnQueue { queue, subscription })
         };
-        let (memory, disk) = (path(memory)?, path(disk)?);
+        let (memory, disk) = (path(memory, CONCURRENCY)?, path(disk, CONCURRENCY)?);
         let open = |url: &QueueUrl| runtime.block_on(queue::open(url, opening()));
         let mut queue = None;
         #[cfg(feature = "redis")]
@@ -259,9 +193,10 @@ impl Bench {
             #[cfg(feature = "redis")]
             Some(QueueUrl::Redis(url)) => {
                 let url = stream::fresh(url);
-                stream = Some(OnStream::new(&url, path(open(&QueueUrl::Redis(Box::new(url.clone())))?)?)?);
+                let queue = open(&QueueUrl::Redis(Box::new(url.clone())))?;
+                stream = Some(OnStream::new(&url, path(queue, CONCURRENCY_AWAY)?)?);
             }
-            Some(url) => queue = Some(path(open(url)?)?),
+            Some(url) => queue = Some(path(open(url)?, CONCURRENCY)?),
         }
         let unread = DiskQueue::open(&folder.join("unread"), "unread", QUEUE_BYTES)?;
         Ok(Self {
@@ -384,6 +319,30 @@ impl Bench {
     }
 }
 
+fn setup(sandbox: &Sandbox) -> Setup {
+    Setup {
+        handler: Arc::from("bench"),
+        limits: Limits::default(),
+        config: Vec::new(),
+        mailer: None,
+        publish: None,
+        max_event: 1 << 20,
+        permits: Permits::new(sandbox),
+    }
+}
+
+fn shared(store: Arc<Store>, guests: &Runtime) -> Arc<Shared> {
+    Arc::new(Shared {
+        letters: Arc::clone(&store) as _,
+        store,
+        queues: BTreeMap::new(),
+        graves: BTreeMap::new(),
+        guests: guests.handle().clone(),
+        hops: Ceilings::default().hops,
+        name: String::new(),
+    })
+}
+
 fn opening() -> Opening {
     Opening {
         dead: DeadBounds::default(),
@@ -394,11 +353,11 @@ fn opening() -> Opening {
     }
 }
 
-fn handler_config() -> HandlerConfig {
+fn handler_config(concurrency: u32) -> HandlerConfig {
     HandlerConfig {
         component: "bench".into(),
         queues: vec!["bench".to_owned()],
-        concurrency: CONCURRENCY,
+        concurrency,
         filter: None,
         paused: false,
         parked: 1_000,
@@ -425,33 +384,4 @@ pub fn event() -> Event {
         data: Some(Bytes::from(data)),
         ..Event::default()
     }
-}
-
-/// User and system time of all threads.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Cores that this process may use.
-fn cores() -> f64 {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    f64::from(u32::try_from(cores).unwrap_or(u32::MAX))
-}
-
-/// The machine, in one line: cores, and whether the kernel reports written pages.
-#[must_use]
-pub fn machine() -> String {
-    let cores = cores();
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("?", |(_, model)| model.trim());
-    let scan = if sandbox::engine::scan_available() { "used" } else { "not available" };
-    format!("{cores} cores, {model}, page scan {scan}")
 }

@@ -22,7 +22,7 @@ use crate::verdict::Verdict;
 pub(super) const RUN_EVENTS: usize = 16;
 
 /// Most ends that wait for more before they are settled together.
-const FLUSH_MAX: usize = 32;
+const FLUSH_MAX: usize = 64;
 
 /// See the module.
 pub(super) struct Work {
