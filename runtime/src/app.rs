@@ -176,7 +176,8 @@ impl App {
         let watcher = tokio::spawn(watch::watch(self.handlers, self.loader, watching.clone()));
         // Before anything is pulled: what was paused stays so over a restart.
         if let Err(error) = operator.read_pauses().await {
-            tracing::warn!(%error, "who is paused can't be read yet: until then nobody is");
+            tracing::warn!(%error, "who is paused can't be read yet: until then all are");
+            operator.pause_all();
         }
         tokio::spawn(operator.follow_pauses(watching.clone()));
         let grace = self.config.server.grace;

@@ -1,7 +1,13 @@
 //! What an event costs on this machine: the bare engine, the sandbox, the whole path over `memory:` and `disk:`, and publishing to
 //! `disk:` alone; CPU time, in one run, as ratios.
 //!
+//! For a Redis stream, the bare client beside it, and what both are held to: `bench/aim.rs`.
+//!
 //! Rounds of all rows are interleaved, so that a noisy moment does not make one of them look slow; the median counts.
+
+mod aim;
+#[cfg(feature = "redis")]
+mod stream;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -13,7 +19,12 @@ use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+pub use self::aim::Aim;
+use self::aim::aims;
+#[cfg(feature = "redis")]
+use self::stream::OnStream;
 use crate::clock::now;
 use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
 use crate::dead::{DeadBounds, DeadLetters};
@@ -21,8 +32,6 @@ use crate::dispatcher::{Shared, Subscription};
 use crate::event::Event;
 use crate::handler::{Handler, Version};
 use crate::outcome::Outcome;
-#[cfg(feature = "redis")]
-use crate::queue::redis::bare::BareStream;
 use crate::queue::url::QueueUrl;
 use crate::queue::{self, Opening, Publish, Queue, QueueError, Start, disk::DiskQueue, memory::MemoryQueue};
 use crate::sandbox::floor::{Floor, Kind};
@@ -49,6 +58,14 @@ const BATCH: usize = 64;
 const PUBLISHERS: u64 = 16;
 const UNANSWERED: u64 = 64;
 
+/// Between two looks whether a round is over: often enough to end it in time, too seldom to cost what is measured.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Longest that what was opened may take to end.
+const END_MAX: Duration = Duration::from_secs(10);
+
+const SUBSCRIPTION: &str = "weir-bench";
+
 /// Longest that one round of the whole path may take.
 const ROUND_MAX: Duration = Duration::from_secs(120);
 
@@ -68,19 +85,46 @@ pub struct Row {
     pub events_per_second: f64,
 }
 
+/// What was measured.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Measured {
+    /// Row by row.
+    pub rows: Vec<Row>,
+    /// What the path over a broker is held to.
+    pub aims: Vec<Aim>,
+    /// Cores that this process had for itself: without those that a broker on the same machine took.
+    pub cores: f64,
+}
+
 struct Bench {
     event: Arc<Event>,
     runtime: Runtime,
+    /// Handlers run here, as in `weir serve`.
+    guests: Runtime,
     bare: Floor,
     tuned: Floor,
     program: Program,
     setup: Arc<Setup>,
-    memory: Arc<OnQueue>,
-    disk: Arc<OnQueue>,
+    memory: OnQueue,
+    disk: OnQueue,
     unread: Arc<dyn Queue>,
-    queue: Option<Arc<OnQueue>>,
+    queue: Option<OnQueue>,
     #[cfg(feature = "redis")]
-    client: Option<BareStream>,
+    stream: Option<OnStream>,
+    /// Subscriptions, and what ends them.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+type Step<'a> = Box<dyn Fn() -> anyhow::Result<()> + 'a>;
+
+/// How a row is measured.
+struct Timed<'a> {
+    name: &'static str,
+    events: u64,
+    /// What is not measured.
+    prepare: Option<Step<'a>>,
+    run: Step<'a>,
 }
 
 /// A queue with one handler on it.
@@ -107,52 +151,64 @@ pub struct Plan<'a> {
 ///
 /// # Errors
 /// When something can't be set up, or a run does not end ok.
-pub fn measure(plan: Plan<'_>) -> anyhow::Result<Vec<Row>> {
+pub fn measure(plan: Plan<'_>) -> anyhow::Result<Measured> {
     let events = plan.events;
     let bench = Bench::new(plan)?;
-    type Round<'a> = Box<dyn Fn() -> anyhow::Result<()> + 'a>;
-    let mut rows: Vec<(&'static str, Round<'_>)> = vec![
-        ("bare", Box::new(|| bench.floor(&bench.bare, events))),
-        ("tuned", Box::new(|| bench.floor(&bench.tuned, events))),
-        ("sandbox", Box::new(|| bench.sandbox(events))),
-        ("memory", Box::new(|| bench.path(&bench.memory, events))),
-        ("disk", Box::new(|| bench.path(&bench.disk, events))),
-        ("publish", Box::new(|| bench.publish(events))),
-    ];
-    #[cfg(feature = "redis")]
-    if let Some(client) = &bench.client {
-        rows.push(("client", Box::new(|| bench.client(client, events))));
-    }
-    if let Some(queue) = &bench.queue {
-        rows.push(("queue", Box::new(|| bench.path(queue, events))));
-    }
-    let mut measured = vec![Vec::with_capacity(ROUNDS); rows.len()];
+    let rows = bench.rows(events);
+    let measured = rows_in_rounds(&rows);
+    drop(rows);
+    let ended = bench.end();
+    let rows = measured?;
+    ended?;
+    let cores = cores() - bench.taken();
+    Ok(Measured { aims: aims(&rows, cores), rows, cores })
+}
+
+fn rows_in_rounds(timed: &[Timed<'_>]) -> anyhow::Result<Vec<Row>> {
+    let mut measured = vec![Vec::with_capacity(ROUNDS); timed.len()];
     for round in 0..=ROUNDS {
-        for ((_, run), measured) in rows.iter().zip(&mut measured) {
+        for (row, measured) in timed.iter().zip(&mut measured) {
+            row.prepare.as_ref().map_or(Ok(()), |prepare| prepare())?;
             let (cpu, wall) = (cpu_time(), std::time::Instant::now());
-            run()?;
+            (row.run)()?;
             // The first round fills caches and files.
             if round > 0 {
-                measured.push(((cpu_time() - cpu).as_secs_f64(), wall.elapsed().as_secs_f64()));
+                #[expect(clippy::cast_precision_loss, reason = "a count of events needs no more than 52 bits")]
+                let per = row.events as f64;
+                measured.push(((cpu_time() - cpu).as_secs_f64() / per, wall.elapsed().as_secs_f64() / per));
             }
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "a count of events needs no more than 52 bits")]
-    let per = events as f64;
-    let cost = |measured: &[(f64, f64)]| median(measured.iter().map(|(cpu, _)| cpu * 1e6 / per));
+    let cost = |measured: &[(f64, f64)]| median(measured.iter().map(|(cpu, _)| cpu * 1e6));
     let tuned = measured.get(1).map_or(f64::NAN, |measured| cost(measured));
-    let row = |((name, _), measured): (&(&'static str, Round<'_>), &Vec<(f64, f64)>)| {
+    let row = |(timed, measured): (&Timed<'_>, &Vec<(f64, f64)>)| {
         let cpu_us = cost(measured);
-        let events_per_second = per / median(measured.iter().map(|(_, wall)| *wall));
-        Row { name, cpu_us, ratio: cpu_us / tuned, events_per_second }
+        let events_per_second = 1.0 / median(measured.iter().map(|(_, wall)| *wall));
+        Row { name: timed.name, cpu_us, ratio: cpu_us / tuned, events_per_second }
     };
-    Ok(rows.iter().zip(&measured).map(row).collect())
+    Ok(timed.iter().zip(&measured).map(row).collect())
+}
+
+impl OnQueue {
+    fn acked(&self) -> u64 {
+        self.subscription.stats.count().acked
+    }
+
+    async fn until_acked(&self, until: u64) -> anyhow::Result<()> {
+        let all = async {
+            while self.acked() < until {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        Ok(tokio::time::timeout(ROUND_MAX, all).await?)
+    }
 }
 
 impl Bench {
     fn new(plan: Plan<'_>) -> anyhow::Result<Self> {
         let Plan { component, event, folder, .. } = plan;
-        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let guests = Builder::new_multi_thread().enable_all().build()?;
         let inspection = inspect(component).map_err(anyhow::Error::msg)?;
         inspection.run().map_err(anyhow::Error::msg)?;
         let initial = inspection.initial_memory;
@@ -178,38 +234,40 @@ impl Bench {
             letters,
             queues: BTreeMap::new(),
             graves: BTreeMap::new(),
-            guests: runtime.handle().clone(),
+            guests: guests.handle().clone(),
             hops,
             name: String::new(),
         });
-        let path = |queue: Arc<dyn Queue>| -> anyhow::Result<Arc<OnQueue>> {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let path = |queue: Arc<dyn Queue>| -> anyhow::Result<OnQueue> {
             let version =
                 Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
             let handler = Handler::new("bench", handler_config(), version);
-            runtime.block_on(queue.subscribe("weir-bench", Start::All))?;
+            runtime.block_on(queue.subscribe(SUBSCRIPTION, Start::All))?;
             let of = ("bench", Arc::clone(&queue));
-            let subscription = Subscription::new("weir-bench".to_owned(), of, handler, Arc::clone(&shared));
-            runtime.spawn(Arc::clone(&subscription).serve(CancellationToken::new(), Duration::ZERO));
-            Ok(Arc::new(OnQueue { queue, subscription }))
+            let subscription = Subscription::new(SUBSCRIPTION.to_owned(), of, handler, Arc::clone(&shared));
+            tasks.spawn_on(Arc::clone(&subscription).serve(stop.clone(), Duration::ZERO), runtime.handle());
+            Ok(OnQueue { queue, subscription })
         };
         let (memory, disk) = (path(memory)?, path(disk)?);
-        let opening = Opening {
-            dead: DeadBounds::default(),
-            name: "bench".to_owned(),
-            kind: "weir.bench".to_owned(),
-            max_size_bytes: QUEUE_BYTES,
-            process: "bench".to_owned(),
-        };
-        let queue = match plan.queue {
-            Some(url) => Some(path(runtime.block_on(queue::open(url, opening))?)?),
-            None => None,
-        };
+        let open = |url: &QueueUrl| runtime.block_on(queue::open(url, opening()));
+        let mut queue = None;
         #[cfg(feature = "redis")]
-        let client = client(plan.queue, &runtime)?;
+        let mut stream = None;
+        match plan.queue {
+            None => {}
+            #[cfg(feature = "redis")]
+            Some(QueueUrl::Redis(url)) => {
+                let url = stream::fresh(url);
+                stream = Some(OnStream::new(&url, path(open(&QueueUrl::Redis(Box::new(url.clone())))?)?)?);
+            }
+            Some(url) => queue = Some(path(open(url)?)?),
+        }
         let unread = DiskQueue::open(&folder.join("unread"), "unread", QUEUE_BYTES)?;
         Ok(Self {
             event: Arc::new(event),
             runtime,
+            guests,
             bare,
             tuned,
             program,
@@ -219,23 +277,64 @@ impl Bench {
             unread,
             queue,
             #[cfg(feature = "redis")]
-            client,
+            stream,
+            tasks,
+            stop,
+        })
+    }
+
+    fn rows(&self, events: u64) -> Vec<Timed<'_>> {
+        let row = |name, run| Timed { name, events, prepare: None, run };
+        let mut rows = vec![
+            row("bare", Box::new(move || self.floor(&self.bare, events)) as Step<'_>),
+            row("tuned", Box::new(move || self.floor(&self.tuned, events))),
+            row("sandbox", Box::new(move || self.sandbox(events))),
+            row("memory", Box::new(move || self.path(&self.memory, events))),
+            row("disk", Box::new(move || self.path(&self.disk, events))),
+            row("publish", Box::new(move || self.publish(events))),
+        ];
+        if let Some(queue) = &self.queue {
+            rows.push(row("queue", Box::new(move || self.path(queue, events))));
+        }
+        #[cfg(feature = "redis")]
+        if let Some(stream) = &self.stream {
+            let events = events.min(stream::EVENTS_MAX);
+            let (fill_client, fill) = (Some(stream.fill_client(self, events)), Some(stream.fill(self, events)));
+            rows.push(Timed { name: "redis client", events, prepare: fill_client, run: stream.run_client(events) });
+            rows.push(Timed { name: "redis", events, prepare: fill, run: stream.run(self, events) });
+        }
+        rows
+    }
+
+    /// Cores that a broker on this machine took.
+    fn taken(&self) -> f64 {
+        #[cfg(feature = "redis")]
+        let taken = self.stream.as_ref().map_or(0.0, OnStream::taken);
+        #[cfg(not(feature = "redis"))]
+        let taken = 0.0;
+        taken
+    }
+
+    /// Ends the subscriptions, and removes what a broker was given.
+    fn end(&self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.runtime.block_on(async {
+            tokio::time::timeout(END_MAX, self.tasks.wait()).await?;
+            #[cfg(feature = "redis")]
+            if let Some(stream) = &self.stream {
+                tokio::time::timeout(END_MAX, stream.remove()).await??;
+            }
+            Ok(())
         })
     }
 
     fn floor(&self, floor: &Floor, events: u64) -> anyhow::Result<()> {
-        Ok(self.runtime.block_on(floor.run(&self.event, events))?)
-    }
-
-    /// A stream through the bare client: no queue, no handler.
-    #[cfg(feature = "redis")]
-    fn client(&self, client: &BareStream, events: u64) -> anyhow::Result<()> {
-        self.runtime.block_on(async { tokio::time::timeout(ROUND_MAX, client.round(&self.event, events, BATCH)).await })??;
-        Ok(())
+        Ok(self.guests.block_on(floor.run(&self.event, events))?)
     }
 
     fn sandbox(&self, events: u64) -> anyhow::Result<()> {
-        self.runtime.block_on(async {
+        self.guests.block_on(async {
             for _ in 0..events {
                 let job =
                     Job { event: &self.event, queue: "bench", order_key: None, attempt: 1, attempts_left: 7, first_seen: now() };
@@ -248,8 +347,7 @@ impl Bench {
 
     /// Publishes all and waits until all are acked.
     fn path(&self, path: &OnQueue, events: u64) -> anyhow::Result<()> {
-        let acked = || path.subscription.stats.count().acked;
-        let until = acked() + events;
+        let until = path.acked() + events;
         let published = async {
             let mut left = usize::try_from(events).unwrap_or(usize::MAX);
             while left > 0 {
@@ -257,11 +355,7 @@ impl Bench {
                 path.queue.publish(vec![Publish { event: Arc::clone(&self.event), due: None }; batch]).await?;
                 left -= batch;
             }
-            while acked() < until {
-                // Often enough to end a round in time, too seldom to cost what is measured.
-                tokio::time::sleep(Duration::from_micros(200)).await;
-            }
-            Ok(())
+            path.until_acked(until).await
         };
         self.runtime.block_on(async { tokio::time::timeout(ROUND_MAX, published).await })?
     }
@@ -290,12 +384,13 @@ impl Bench {
     }
 }
 
-/// The bare client beside a Redis queue.
-#[cfg(feature = "redis")]
-fn client(queue: Option<&QueueUrl>, runtime: &Runtime) -> anyhow::Result<Option<BareStream>> {
-    match queue {
-        Some(QueueUrl::Redis(url)) => Ok(Some(runtime.block_on(BareStream::open(url))?)),
-        _ => Ok(None),
+fn opening() -> Opening {
+    Opening {
+        dead: DeadBounds::default(),
+        name: "bench".to_owned(),
+        kind: "weir.bench".to_owned(),
+        max_size_bytes: QUEUE_BYTES,
+        process: "bench".to_owned(),
     }
 }
 
@@ -344,10 +439,16 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Cores that this process may use.
+fn cores() -> f64 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    f64::from(u32::try_from(cores).unwrap_or(u32::MAX))
+}
+
 /// The machine, in one line: cores, and whether the kernel reports written pages.
 #[must_use]
 pub fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let cores = cores();
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("?", |(_, model)| model.trim());

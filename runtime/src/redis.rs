@@ -21,8 +21,8 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline,
-    RedisError, ScriptInvocation, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    Pipeline, RedisError, ScriptInvocation, TlsCertificates,
 };
 use tokio::time::Instant;
 
@@ -159,6 +159,20 @@ impl Redis {
         Ok(Dedicated { connection })
     }
 
+    /// A plain connection that blocks its thread, to measure against (`weir bench`).
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub fn blocking(&self) -> Result<Blocking, RedisProblem> {
+        let of = |error: RedisError| RedisProblem::of(&self.name, &error);
+        let mut connection = self.client.get_connection_with_timeout(CONNECT_MAX).map_err(of)?;
+        connection.set_read_timeout(Some(COMMAND_MAX)).map_err(of)?;
+        for command in self.login.iter().chain(&self.select) {
+            command.exec(&mut connection).map_err(of)?;
+        }
+        Ok(Blocking { name: self.name.clone(), connection })
+    }
+
     /// After an answer `WRONGTYPE`: which of these keys has another type than the one beside it.
     pub async fn explain_type(&self, keys: &[(&str, &str)]) -> RedisProblem {
         for (key, expected) in keys {
@@ -265,6 +279,30 @@ impl Dedicated {
     /// As [`Redis::query`], but for the time-out, which is longer by what may block.
     pub async fn query<T: FromRedisValue>(&mut self, redis: &Redis, command: &Cmd) -> Result<T, RedisProblem> {
         command.query_async(&mut self.connection).await.map_err(|error| RedisProblem::of(&redis.name, &error))
+    }
+}
+
+/// A plain connection that blocks its thread.
+pub struct Blocking {
+    name: String,
+    connection: Connection,
+}
+
+impl Blocking {
+    /// One command.
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisProblem> {
+        command.query(&mut self.connection).map_err(|error| RedisProblem::of(&self.name, &error))
+    }
+
+    /// Several commands at once.
+    ///
+    /// # Errors
+    /// As [`Redis::query`].
+    pub fn pipeline(&mut self, commands: &Pipeline) -> Result<(), RedisProblem> {
+        commands.exec(&mut self.connection).map_err(|error| RedisProblem::of(&self.name, &error))
     }
 }
 

@@ -157,6 +157,13 @@ impl Operator {
         Ok(())
     }
 
+    /// Until it is known who is paused: what a person has paused must not run because the store is away (delivery.md §11).
+    pub(super) fn pause_all(&self) {
+        for handler in &self.handlers {
+            handler.pause(Some(PausedBy::Operator));
+        }
+    }
+
     /// Follows the pauses of all processes that share the store, until `stop`.
     pub(super) async fn follow_pauses(self: Arc<Self>, stop: CancellationToken) {
         let mut is_away = false;

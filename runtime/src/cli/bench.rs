@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::{Cell, CliError, Global, Output};
-use crate::bench::{self, HANDLER, Plan, Row};
+use crate::bench::{self, Aim, HANDLER, Measured, Plan, Row};
 use crate::config::Ceilings;
 use crate::event::{Event, json};
 use crate::queue::url::QueueUrl;
@@ -18,7 +18,8 @@ pub struct Bench {
     /// Give it this event (CloudEvents JSON) instead of 500 bytes of built-in JSON.
     #[arg(long, value_name = "FILE")]
     event: Option<PathBuf>,
-    /// Measure the whole path over this queue too. It should be empty: what it holds is run as well.
+    /// Measure the whole path over this queue too. For a Redis stream, the bare client as well, both on streams of their own that are
+    /// removed at the end; any other queue should be empty, as what it holds is run too.
     #[arg(long, value_name = "URL")]
     queue: Option<String>,
     /// Events in each round.
@@ -44,12 +45,12 @@ pub fn run(bench: &Bench, global: &Global) -> Result<(), CliError> {
     let queue = bench.queue.as_deref().map(|url| QueueUrl::parse(url, &here)).transpose().map_err(CliError::Wrong)?;
     let failed = |error: anyhow::Error| CliError::Failed(format!("{error:#}"));
     let folder = tempfile::tempdir().map_err(|error| failed(error.into()))?;
-    let rows =
+    let Measured { rows, aims, cores } =
         bench::measure(Plan { component: &component, event, events: bench.events, folder: folder.path(), queue: queue.as_ref() })
             .map_err(failed)?;
     Output::stdout(|output| {
         if global.json {
-            return output.json(&serde_json::json!({ "machine": bench::machine(), "rows": rows }));
+            return output.json(&serde_json::json!({ "machine": bench::machine(), "rows": rows, "aims": aims, "cores": cores }));
         }
         output.line(&bench::machine())?;
         let cells = |row: &Row| {
@@ -57,7 +58,12 @@ pub fn run(bench: &Bench, global: &Global) -> Result<(), CliError> {
             [Cell::text(row.name), number(row.cpu_us, 2), number(row.ratio, 2), number(row.events_per_second, 0)]
         };
         let rows: Vec<_> = rows.iter().map(cells).collect();
-        output.table(["ROW", "CPU µs/event", "× tuned", "events/s"], &rows, "nothing was measured")
+        output.table(["ROW", "CPU µs/event", "× tuned", "events/s"], &rows, "nothing was measured")?;
+        for Aim { name, aim, measured, holds } in &aims {
+            let holds = if *holds { "holds" } else { "does not hold" };
+            output.line(&format!("redis, on {cores:.2} cores: {name} {aim:.1}; {measured:.1}: {holds}"))?;
+        }
+        Ok(())
     })
 }
 

@@ -71,7 +71,11 @@ impl Subscription {
         let end = tokio::select! {
             biased;
             end = self.run(&mut item) => end,
-            () = lapsed => return Done::Lapsed(item),
+            () = lapsed => {
+                let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*item.delivery.event.id);
+                tracing::info!(queue, handler, event, attempt = item.delivery.tries.failed + 1, "event stopped: its lease is gone");
+                return Done::Lapsed(item);
+            }
         };
         match end {
             RunEnd::Ended(end, claim) => Done::Ended(Ended { claim, ..Ended::new(&item, end) }),
@@ -88,7 +92,7 @@ impl Subscription {
         }
         let claim = match self.claim(delivery).await {
             Ok(claim) => claim,
-            Err(Some(end)) => {
+            Err(end) => {
                 if matches!(end, RunEnd::Park(_)) {
                     // It has not begun.
                     self.queue.note(&self.name, delivery.position, delivery.tries);
@@ -96,11 +100,13 @@ impl Subscription {
                 self.work.not_run();
                 return end;
             }
-            Err(None) => None,
         };
         let before = delivery.tries;
         self.queue.note(&self.name, delivery.position, Tries { failed: before.failed.saturating_add(1), ..before });
         let version = self.handler.current();
+        let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*delivery.event.id);
+        // A run that never ends is known by this line alone.
+        tracing::trace!(queue, handler, event, attempt = before.failed + 1, "event runs");
         let mut report = sandbox::run(&version.program, &version.setup, self.job(item)).await;
         if report.outcome == Outcome::Done && !report.published.is_empty() {
             let left = version.setup.limits.deadline.saturating_sub(report.elapsed);
@@ -123,11 +129,12 @@ impl Subscription {
                 }
             }
             Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim),
-            // What waits here keeps its claim: nobody else runs the event meanwhile.
             Verdict::Retry { due, tries } if self.holds_retries() => {
                 // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
                 let longest = now.after(config.retry.backoff_to);
-                self.park(item, if config.order_by.is_some() { due.min(longest) } else { due }, tries)
+                let due = if config.order_by.is_some() { due.min(longest) } else { due };
+                self.extend(claim, due.since(now)).await;
+                self.park(item, due, tries)
             }
             Verdict::Ack | Verdict::Retry { .. } => RunEnd::Ended(End::Judged(verdict, None), claim),
         }
@@ -155,25 +162,34 @@ impl Subscription {
 
     /// Claims the event where `duplicates` is on (delivery.md §8); else nothing. An error is how the delivery ends or waits instead of
     /// being run.
-    async fn claim(&self, delivery: &Delivery) -> Result<Option<Sighting>, Option<RunEnd>> {
+    async fn claim(&self, delivery: &Delivery) -> Result<Option<Sighting>, RunEnd> {
         if self.handler.config.duplicates.is_none() || is_addressed(&delivery.event) {
             return Ok(None);
         }
         // A handler may read several queues, whose positions are of each its own.
-        let position = self.queue.features().stable_position.then(|| delivery.position.0 ^ self.place);
+        let position = self.queue.features().stable_position.then_some(delivery.position.0 ^ self.place);
         let claim = Sighting { key: EventKey::of(&delivery.event.source, &delivery.event.id), position };
         let lease = self.handler.config.limits.deadline + CLAIM_MARGIN;
         match self.shared.store.claim(&self.handler.name, lease, &[claim]).await {
             Ok(claimed) => match claimed.first() {
-                Some(Claimed::Seen) => Err(Some(RunEnd::Ended(End::Duplicate, None))),
-                Some(Claimed::Taken { until }) => Err(Some(RunEnd::Park((*until).min(now().after(CLAIM_AGAIN))))),
+                Some(Claimed::Seen) => Err(RunEnd::Ended(End::Duplicate, None)),
+                Some(Claimed::Taken { until }) => Err(RunEnd::Park((*until).min(now().after(CLAIM_AGAIN)))),
                 Some(Claimed::Mine) | None => Ok(Some(claim)),
             },
             Err(error) => {
                 let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*delivery.event.id);
                 tracing::warn!(queue, handler, event, %error, "whether it is a duplicate can't be told now: it waits");
-                Err(Some(RunEnd::Park(now().after(CLAIM_AGAIN))))
+                Err(RunEnd::Park(now().after(CLAIM_AGAIN)))
             }
+        }
+    }
+
+    /// What waits here keeps its claim: no copy of it runs meanwhile. Where it can't, it is claimed again before it runs.
+    async fn extend(&self, claim: Option<Sighting>, wait: Duration) {
+        let Some(claim) = claim else { return };
+        let lease = wait + self.handler.config.limits.deadline + CLAIM_MARGIN;
+        if let Err(error) = self.shared.store.claim(&self.handler.name, lease, &[claim]).await {
+            tracing::debug!(handler = %self.handler.name, %error, "a claim ends before the event that waits is tried again");
         }
     }
 

@@ -1,11 +1,12 @@
 //! The JSON format of CloudEvents 1.0 (structured mode), read and written without parsing `data` into a tree.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
@@ -81,7 +82,32 @@ impl Serialize for AsJson<'_> {
     }
 }
 
-type Field<'a> = (String, &'a RawValue);
+type Field<'a> = (Name<'a>, &'a RawValue);
+
+/// An attribute's name, copied only where it is written with escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
 
 struct Fields;
 
@@ -104,8 +130,8 @@ impl<'de> Visitor<'de> for Fields {
 fn from_fields(fields: Vec<Field<'_>>) -> Result<Event, EventError> {
     let mut event = Event::default();
     let (mut version, mut data, mut base64) = (false, None, None);
-    for (name, raw) in fields {
-        match name.as_str() {
+    for (Name(name), raw) in fields {
+        match &*name {
             "data" => data = Some(raw),
             "data_base64" => base64 = Some(raw),
             _ => {

@@ -10,9 +10,9 @@
 //! The connection is not made anew here but in [`crate::redis`]; events that are published while the server is away are refused.
 
 mod answer;
-pub mod bare;
 mod depth;
 mod entry;
+pub mod floor;
 mod hold;
 pub(crate) mod keys;
 mod lease;

@@ -241,7 +241,10 @@ fn idempotency_key(event: &Event, handler: &str) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hex::encode(hash.finalize())
+    let mut text = [0; 64];
+    // The text has room for the 32 bytes. `hex::encode` would put it together letter by letter.
+    let _ = hex::encode_to_slice(hash.finalize(), &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn report(store: Store<State>, called: Result<Ending, Stopped>, setup: &Setup, begun: Instant) -> Report {

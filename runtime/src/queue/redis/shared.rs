@@ -99,8 +99,13 @@ impl Shared {
     /// The subscription of this name; one that was made by an earlier process is found on the server.
     pub(super) fn find_or_adopt(&self, name: &str) -> Arc<Subscription> {
         let mut subscriptions = lock(&self.subscriptions);
-        let known = subscriptions.entry(name.to_owned()).or_insert_with(|| self.subscription(name));
-        Arc::clone(known)
+        // Asked for each event: the name is copied only once.
+        if let Some(known) = subscriptions.get(name) {
+            return Arc::clone(known);
+        }
+        let made = self.subscription(name);
+        subscriptions.insert(name.to_owned(), Arc::clone(&made));
+        made
     }
 
     pub(super) fn subscription(&self, name: &str) -> Arc<Subscription> {
