@@ -105,51 +105,6 @@ impl Work {
         state.runner_for_each()
     }
 
-<<<<<<< HEAD
-=======
-    /// Waits until something can be pulled, and says how many.
-    pub(super) async fn room(&self) -> usize {
-        loop {
-            let notified = self.room.notified();
-            let room = self.room_now();
-            if room > 0 {
-                return room;
-            }
-            notified.await;
-        }
-    }
-
-    fn room_now(&self) -> usize {
-        let mut state = self.state();
-        let unsettled = state.ended.len() + state.settling;
-        let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
-        // While some still wait to be run, a pull can wait until it brings many at once: each costs a way to the broker and back.
-        let gathers = state.lanes.waiting() > 0 && room < state.allowed / 2;
-        if room == 0 || gathers || unsettled >= UNSETTLED_MAX {
-            return 0;
-        }
-        let parked = state.lanes.parked();
-        let left = self.parked_max.saturating_sub(parked);
-        if left == 0 || state.lanes.parked_bytes() >= PARKED_BYTES_MAX {
-            if !std::mem::replace(&mut state.full, true) {
-                let (lane, count) = state.lanes.longest().map_or(("", 0), |(lane, count)| (&**lane, count));
-                let (queue, handler) = (&self.stats.queue, &self.stats.handler);
-                tracing::warn!(%queue, %handler, parked, lane, count, "`parked` is full: nothing is pulled until one of them ends");
-            }
-            return 0;
-        }
-        state.full = false;
-        room.min(left)
-    }
-
-    /// Whether nothing is pulled because too much is parked.
-    pub(super) fn parked_full(&self) -> Option<ParkedFull> {
-        let state = self.state();
-        let longest = || state.lanes.longest().map(|(lane, count)| (lane.to_string(), count));
-        state.full.then(|| ParkedFull { parked: state.lanes.parked(), longest: longest() })
-    }
-
->>>>>>> 84fa6fe5ec2cf1d3e2a6522a23338c27f912f0ed
     /// Takes in what was pulled, and what of it ended without a run; says how many runners to start.
     ///
     /// And what stands behind others: it has not begun, so that a kill of this process costs it no attempt.

@@ -29,7 +29,9 @@ impl Work {
         let mut state = self.state();
         let unsettled = state.ended.len() + state.settling;
         let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
-        if room == 0 || unsettled >= UNSETTLED_MAX {
+        // While some still wait to be run, a pull can wait until it brings many at once: each costs a way to the broker and back.
+        let gathers = state.lanes.waiting() > 0 && room < state.allowed / 2;
+        if room == 0 || gathers || unsettled >= UNSETTLED_MAX {
             return 0;
         }
         let parked = state.lanes.parked();
