@@ -107,8 +107,8 @@ impl<'a> Audit<'a> {
                 figures.again += 1;
                 let (killed, away) = self.excuses(one);
                 assert!(killed || away, "event {event} ran again after it had ended: {one:?} {next:?}");
-                // What could not be settled in time comes back without a try.
-                u32::from(!away)
+                // What could not be settled in time comes back without a try; and as with a run that was killed.
+                u32::from(!away && !(self.plan.ordered && one.ended - one.begun < NOTED))
             }
         };
         assert!(next.attempt >= one.attempt + tries, "event {event}: a try was not counted: {one:?} {next:?}");
