@@ -19,8 +19,7 @@ pub enum Way {
 /// Runs in a hundred that fail in each way.
 const PERCENT: u64 = 5;
 
-const FAILING: [Way; 8] =
-    [Way::Retry, Way::Reject, Way::Trap, Way::Fuel, Way::Memory, Way::Deadline, Way::Output, Way::Host];
+const FAILING: [Way; 8] = [Way::Retry, Way::Reject, Way::Trap, Way::Fuel, Way::Memory, Way::Deadline, Way::Output, Way::Host];
 
 /// Draws.
 pub fn way(id: &str, attempt: u32, seed: u64) -> Way {

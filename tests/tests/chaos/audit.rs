@@ -11,7 +11,7 @@ use crate::plan::{ATTEMPTS, ATTEMPTS_TRAP, LEASE, Plan};
 /// How long after its run an event may stay unsettled while its server is there: the rest of a batch, and a busy machine.
 const SETTLED: u64 = 2_000_000;
 
-/// How long after its begin a run of what was held here may not be noted yet.
+/// How long after its begin a run of what is held here may not be noted yet, on a busy machine.
 const NOTED: u64 = 200_000;
 
 /// See the module.
@@ -96,23 +96,24 @@ impl<'a> Audit<'a> {
     /// No two runs at the same time; each follows from the one before.
     fn check_pair(&self, event: usize, one: &Run, next: &Run, figures: &mut Figures) {
         assert!(one.ended <= next.begun, "event {event} ran twice at the same time: {one:?} {next:?}");
-        let tries = match &one.end {
-            // Held here for its order, it is noted beside its run that it began: a kill may come between.
-            End::Killed if self.plan.ordered && one.ended - one.begun < NOTED => 0,
+        // Held here for its order, it is noted beside its runs how far it got: the last notes may be lost to a kill.
+        let unnoted = self.plan.ordered && one.ended - one.begun < NOTED;
+        let (tries, lost_notes) = match &one.end {
             // Nobody knows how it ended, or whether what it ended as was settled.
-            End::Killed => 1,
-            End::Lapsed => 0,
-            End::Judged { verdict: Verdict::Again, .. } => u32::from(!one.is_outside()),
+            End::Killed => (1, if unnoted { 2 } else { 0 }),
+            End::Lapsed => (0, 0),
+            End::Judged { verdict: Verdict::Again, .. } => (u32::from(!one.is_outside()), 0),
             End::Judged { .. } => {
                 figures.again += 1;
                 let (killed, away) = self.excuses(one);
                 assert!(killed || away, "event {event} ran again after it had ended: {one:?} {next:?}");
-                // What could not be settled in time comes back without a try; and as with a run that was killed.
-                u32::from(!away && !(self.plan.ordered && one.ended - one.begun < NOTED))
+                // What could not be settled in time comes back without a try.
+                (u32::from(!away), if unnoted { 2 } else { 0 })
             }
         };
-        assert!(next.attempt >= one.attempt + tries, "event {event}: a try was not counted: {one:?} {next:?}");
-        figures.not_begun += (next.attempt - one.attempt - tries) as usize;
+        let due = one.attempt + tries;
+        assert!(next.attempt + lost_notes >= due, "event {event}: a try was not counted: {one:?} {next:?}");
+        figures.not_begun += next.attempt.saturating_sub(due) as usize;
     }
 
     /// Whether its process was killed, and whether the server was away, before it can have been settled.
@@ -191,7 +192,7 @@ impl<'a> Audit<'a> {
                 Some(over) => {
                     assert!(over.ended <= first.begun, "{next} began before {one} of its key had ended: {before:?} {after:?}");
                 }
-                None => assert!(self.ledger.given_up[one], "{next} began, and {one} of its key never ended: {before:?} {after:?}"),
+                None => assert!(self.ledger.given_up[one], "{next} began, and {one} never ended: {before:?} {after:?}"),
             }
             for life in 0..self.history.lives.len() {
                 let of_life = |runs: &[Run]| -> Vec<(u64, u64)> {
@@ -209,7 +210,13 @@ impl<'a> Audit<'a> {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { runs, acked, dead, lost, killed, lapsed, not_begun, again, both, slow, drawn, kills, scrapes } = self;
-        write!(f, "{acked} acked, {dead} dead ({lost} of them lost, {both} acked too); {runs} runs, {killed} ended by {kills} kills, ")?;
-        write!(f, "{lapsed} stopped, {again} repeated, {slow} slow; {not_begun} tries not begun; {drawn} ends drawn, {scrapes} scrapes")
+        write!(
+            f,
+            "{acked} acked, {dead} dead ({lost} of them lost, {both} acked too); {runs} runs, {killed} ended by {kills} kills, "
+        )?;
+        write!(
+            f,
+            "{lapsed} stopped, {again} repeated, {slow} slow; {not_begun} tries not begun; {drawn} ends drawn, {scrapes} scrapes"
+        )
     }
 }

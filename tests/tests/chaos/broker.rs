@@ -51,8 +51,7 @@ pub(crate) fn fill(server: &RedisServer, plan: &Plan) -> Vec<Id> {
 /// How many of these events have not ended: those that nobody has read, and those that are pending. (The server's own `lag` is not known
 /// after a restart.)
 pub(crate) fn left(server: &RedisServer, published: &[Id]) -> usize {
-    let groups: Vec<BTreeMap<String, redis::Value>> =
-        cmd("XINFO").arg("GROUPS").arg(STREAM).query(&mut connect(server)).unwrap();
+    let groups: Vec<BTreeMap<String, redis::Value>> = cmd("XINFO").arg("GROUPS").arg(STREAM).query(&mut connect(server)).unwrap();
     let group = groups.into_iter().next().expect("a group reads the stream");
     let text = |name: &str| redis::from_redis_value_ref::<String>(&group[name]).unwrap();
     assert_eq!(text("name"), GROUP);

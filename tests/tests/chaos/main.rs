@@ -4,7 +4,11 @@
 //! What happened is told by a ledger outside Weir: what each process wrote to its stderr before it was killed, what handlers published,
 //! and what stands on the server in the end. `WEIR_TEST_SEED` repeats a run's random choices, `WEIR_TEST_EVENTS` sets its size.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test; each run says its seed and its figures")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "what fails here fails the test; each run says its seed and its figures"
+)]
 
 mod audit;
 mod broker;

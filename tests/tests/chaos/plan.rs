@@ -54,16 +54,8 @@ impl Plan {
         let mut chance = fastrand::Rng::with_seed(seed);
         let keys = (0..count).map(|_| chance.usize(..KEYS)).collect();
         let process = |index| if ordered { Disaster::Reader } else { Disaster::Process(index) };
-        let order = [
-            process(0),
-            process(1),
-            Disaster::ServerStops,
-            process(0),
-            process(1),
-            Disaster::ServerDies,
-            process(0),
-            process(1),
-        ];
+        let order =
+            [process(0), process(1), Disaster::ServerStops, process(0), process(1), Disaster::ServerDies, process(0), process(1)];
         let step = count / (order.len() + 1);
         let at = |nth: usize, chance: &mut fastrand::Rng| (count - nth * step).saturating_sub(chance.usize(..=step / 2));
         let disasters = order.into_iter().zip(1..).map(|(what, nth)| (at(nth, &mut chance), what)).collect();
