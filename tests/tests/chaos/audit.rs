@@ -11,7 +11,7 @@ use crate::plan::{ATTEMPTS, ATTEMPTS_TRAP, LEASE, Plan};
 /// How long after its run an event may stay unsettled while its server is there: the rest of a batch, and a busy machine.
 const SETTLED: u64 = 2_000_000;
 
-/// How long after its begin a run of what is held here may not be noted yet, on a busy machine.
+/// How long before a kill what is held for its order may not be noted yet, on a busy machine.
 const NOTED: u64 = 200_000;
 
 /// See the module.
@@ -97,18 +97,19 @@ impl<'a> Audit<'a> {
     fn check_pair(&self, event: usize, one: &Run, next: &Run, figures: &mut Figures) {
         assert!(one.ended <= next.begun, "event {event} ran twice at the same time: {one:?} {next:?}");
         // Held here for its order, it is noted beside its runs how far it got: the last notes may be lost to a kill.
-        let unnoted = self.plan.ordered && one.ended - one.begun < NOTED;
-        let (tries, lost_notes) = match &one.end {
+        let killed = self.history.lives[one.life].killed.filter(|_| self.plan.ordered && one.life != next.life);
+        let lost_notes = if killed.is_some_and(|killed| one.begun + NOTED >= micros(killed)) { 2 } else { 0 };
+        let tries = match &one.end {
             // Nobody knows how it ended, or whether what it ended as was settled.
-            End::Killed => (1, if unnoted { 2 } else { 0 }),
-            End::Lapsed => (0, 0),
-            End::Judged { verdict: Verdict::Again, .. } => (u32::from(!one.is_outside()), 0),
+            End::Killed => 1,
+            End::Lapsed => 0,
+            End::Judged { verdict: Verdict::Again, .. } => u32::from(!one.is_outside()),
             End::Judged { .. } => {
                 figures.again += 1;
                 let (killed, away) = self.excuses(one);
                 assert!(killed || away, "event {event} ran again after it had ended: {one:?} {next:?}");
                 // What could not be settled in time comes back without a try.
-                (u32::from(!away), if unnoted { 2 } else { 0 })
+                u32::from(!away)
             }
         };
         let due = one.attempt + tries;
