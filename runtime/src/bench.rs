@@ -51,6 +51,10 @@ const DATA_BYTES: usize = 450;
 /// Events at once in the rows of the whole path.
 const CONCURRENCY: u32 = 64;
 
+/// Events at once where each pull is a way to a broker and back: as many as a handler may have.
+#[cfg(feature = "redis")]
+const CONCURRENCY_AWAY: u32 = 256;
+
 /// Events of one publish in the rows of the whole path.
 const BATCH: usize = 64;
 
@@ -238,17 +242,17 @@ impl Bench {
             hops,
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let path = |queue: Arc<dyn Queue>| -> anyhow::Result<OnQueue> {
+        let path = |queue: Arc<dyn Queue>, concurrency| -> anyhow::Result<OnQueue> {
             let version =
                 Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
-            let handler = Handler::new("bench", handler_config(), version);
+            let handler = Handler::new("bench", handler_config(concurrency), version);
             runtime.block_on(queue.subscribe(SUBSCRIPTION, Start::All))?;
             let of = ("bench", Arc::clone(&queue));
             let subscription = Subscription::new(SUBSCRIPTION.to_owned(), of, handler, Arc::clone(&shared));
             tasks.spawn_on(Arc::clone(&subscription).serve(stop.clone(), Duration::ZERO), runtime.handle());
             Ok(OnQueue { queue, subscription })
         };
-        let (memory, disk) = (path(memory)?, path(disk)?);
+        let (memory, disk) = (path(memory, CONCURRENCY)?, path(disk, CONCURRENCY)?);
         let open = |url: &QueueUrl| runtime.block_on(queue::open(url, opening()));
         let mut queue = None;
         #[cfg(feature = "redis")]
@@ -258,9 +262,10 @@ impl Bench {
             #[cfg(feature = "redis")]
             Some(QueueUrl::Redis(url)) => {
                 let url = stream::fresh(url);
-                stream = Some(OnStream::new(&url, path(open(&QueueUrl::Redis(Box::new(url.clone())))?)?)?);
+                let queue = open(&QueueUrl::Redis(Box::new(url.clone())))?;
+                stream = Some(OnStream::new(&url, path(queue, CONCURRENCY_AWAY)?)?);
             }
-            Some(url) => queue = Some(path(open(url)?)?),
+            Some(url) => queue = Some(path(open(url)?, CONCURRENCY)?),
         }
         let unread = DiskQueue::open(&folder.join("unread"), "unread", QUEUE_BYTES)?;
         Ok(Self {
@@ -393,11 +398,11 @@ fn opening() -> Opening {
     }
 }
 
-fn handler_config() -> HandlerConfig {
+fn handler_config(concurrency: u32) -> HandlerConfig {
     HandlerConfig {
         component: "bench".into(),
         queues: vec!["bench".to_owned()],
-        concurrency: CONCURRENCY,
+        concurrency,
         filter: None,
         paused: false,
         parked: 1_000,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Bench, CONCURRENCY, OnQueue, SUBSCRIPTION, Step};
+use super::{Bench, CONCURRENCY_AWAY, OnQueue, SUBSCRIPTION, Step};
 use crate::handler::PausedBy;
 use crate::queue::redis::floor::Floor;
 use crate::queue::redis::url::StreamUrl;
@@ -54,7 +54,7 @@ impl OnStream {
     }
 
     pub(super) fn run_client(&self, events: u64) -> Step<'_> {
-        Box::new(move || Ok(self.floor.borrow_mut().run(events, CONCURRENCY as usize)?))
+        Box::new(move || Ok(self.floor.borrow_mut().run(events, CONCURRENCY_AWAY as usize)?))
     }
 
     /// Nothing is pulled meanwhile.

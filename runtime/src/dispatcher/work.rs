@@ -21,7 +21,7 @@ use crate::verdict::Verdict;
 pub(super) const RUN_EVENTS: usize = 16;
 
 /// Most ends that wait for more before they are settled together.
-const FLUSH_MAX: usize = 32;
+const FLUSH_MAX: usize = 64;
 
 /// Most bytes of events that are parked (delivery.md §4).
 const PARKED_BYTES_MAX: u64 = 64 << 20;
