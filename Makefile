@@ -35,7 +35,7 @@ tools: ## Get the servers that the tests talk to: mail and Redis
 
 bench: build wasm-target ## Measure this machine: engine, sandbox, whole path; then the pieces
 	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p bench-handler
-	bin/weir bench
+	@if command -v redis-server >/dev/null; then .ci/with-redis bin/weir bench; else echo "no redis-server here: measured without it"; bin/weir bench; fi
 	bin/weir bench --component "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/bench_handler.wasm"
 	cargo bench --locked -p weir-runtime
 
