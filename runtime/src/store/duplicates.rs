@@ -15,7 +15,7 @@ pub const DUPLICATES_MAX: u64 = 1_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventKey(pub [u8; 16]);
 
-/// A delivery of an event, for [`Store::claim`] and what follows it.
+/// A delivery of an event, for [`Store::claim`](super::Store::claim) and what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sighting {
     /// The event.
@@ -24,7 +24,7 @@ pub struct Sighting {
     pub position: Option<u128>,
 }
 
-/// What [`Store::claim`] says of a delivery.
+/// What [`Store::claim`](super::Store::claim) says of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
     /// Nobody else has the event: it may run. It is this delivery's for the length of the lease; claiming it again renews that.
