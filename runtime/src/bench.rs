@@ -6,10 +6,10 @@
 //! Rounds of all rows are interleaved, so that a noisy moment does not make one of them look slow; the median counts.
 
 mod aim;
+mod path;
 #[cfg(feature = "redis")]
 mod stream;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,22 +18,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use self::aim::Aim;
 use self::aim::aims;
+use self::path::{OnQueue, Subscriptions, opening};
 #[cfg(feature = "redis")]
 use self::stream::OnStream;
 use crate::clock::now;
-use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
-use crate::dead::{DeadBounds, DeadLetters};
-use crate::dispatcher::{Shared, Subscription};
+use crate::config::{Ceilings, Limits};
 use crate::event::Event;
-use crate::handler::{Handler, Version};
 use crate::outcome::Outcome;
 use crate::queue::url::QueueUrl;
-use crate::queue::{self, Opening, Publish, Queue, QueueError, Start, disk::DiskQueue, memory::MemoryQueue};
+use crate::queue::{self, Publish, Queue, QueueError, disk::DiskQueue, memory::MemoryQueue};
 use crate::sandbox::floor::{Floor, Kind};
 use crate::sandbox::inspect::inspect;
 use crate::sandbox::{self, Job, Permits, Program, Sandbox, Setup};
@@ -62,13 +58,8 @@ const BATCH: usize = 64;
 const PUBLISHERS: u64 = 16;
 const UNANSWERED: u64 = 64;
 
-/// Between two looks whether a round is over: often enough to end it in time, too seldom to cost what is measured.
-const LOOK: Duration = Duration::from_millis(1);
-
 /// Longest that what was opened may take to end.
 const END_MAX: Duration = Duration::from_secs(10);
-
-const SUBSCRIPTION: &str = "weir-bench";
 
 /// Longest that one round of the whole path may take.
 const ROUND_MAX: Duration = Duration::from_secs(120);
@@ -115,9 +106,7 @@ struct Bench {
     queue: Option<OnQueue>,
     #[cfg(feature = "redis")]
     stream: Option<OnStream>,
-    /// Subscriptions, and what ends them.
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    subscriptions: Subscriptions,
 }
 
 type Step<'a> = Box<dyn Fn() -> anyhow::Result<()> + 'a>;
@@ -129,12 +118,6 @@ struct Timed<'a> {
     /// What is not measured.
     prepare: Option<Step<'a>>,
     run: Step<'a>,
-}
-
-/// A queue with one handler on it.
-struct OnQueue {
-    queue: Arc<dyn Queue>,
-    subscription: Arc<Subscription>,
 }
 
 /// What is measured.
@@ -193,21 +176,6 @@ fn rows_in_rounds(timed: &[Timed<'_>]) -> anyhow::Result<Vec<Row>> {
     Ok(timed.iter().zip(&measured).map(row).collect())
 }
 
-impl OnQueue {
-    fn acked(&self) -> u64 {
-        self.subscription.stats.count().acked
-    }
-
-    async fn until_acked(&self, until: u64) -> anyhow::Result<()> {
-        let all = async {
-            while self.acked() < until {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        Ok(tokio::time::timeout(ROUND_MAX, all).await?)
-    }
-}
-
 impl Bench {
     fn new(plan: Plan<'_>) -> anyhow::Result<Self> {
         let Plan { component, event, folder, .. } = plan;
@@ -228,30 +196,11 @@ impl Bench {
             max_event: 1 << 20,
             permits: Permits::new(&sandbox),
         });
-        let store = Store::open(&folder.join("data"))?;
         let memory: Arc<dyn Queue> = MemoryQueue::new("bench", QUEUE_BYTES);
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
-        let letters: Arc<dyn DeadLetters> = Arc::clone(&store) as _;
-        let hops = Ceilings::default().hops;
-        let shared = Arc::new(Shared {
-            store,
-            letters,
-            queues: BTreeMap::new(),
-            graves: BTreeMap::new(),
-            guests: guests.handle().clone(),
-            hops,
-        });
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let path = |queue: Arc<dyn Queue>, concurrency| -> anyhow::Result<OnQueue> {
-            let version =
-                Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
-            let handler = Handler::new("bench", handler_config(concurrency), version);
-            runtime.block_on(queue.subscribe(SUBSCRIPTION, Start::All))?;
-            let of = ("bench", Arc::clone(&queue));
-            let subscription = Subscription::new(SUBSCRIPTION.to_owned(), of, handler, Arc::clone(&shared));
-            tasks.spawn_on(Arc::clone(&subscription).serve(stop.clone(), Duration::ZERO), runtime.handle());
-            Ok(OnQueue { queue, subscription })
-        };
+        let shared = path::shared(&Store::open(&folder.join("data"))?, &guests);
+        let subscriptions = Subscriptions::new(&program, &setup, shared);
+        let path = |queue, concurrency| subscriptions.path(&runtime, queue, concurrency);
         let (memory, disk) = (path(memory, CONCURRENCY)?, path(disk, CONCURRENCY)?);
         let open = |url: &QueueUrl| runtime.block_on(queue::open(url, opening()));
         let mut queue = None;
@@ -282,8 +231,7 @@ impl Bench {
             queue,
             #[cfg(feature = "redis")]
             stream,
-            tasks,
-            stop,
+            subscriptions,
         })
     }
 
@@ -321,10 +269,8 @@ impl Bench {
 
     /// Ends the subscriptions, and removes what a broker was given.
     fn end(&self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        self.tasks.close();
         self.runtime.block_on(async {
-            tokio::time::timeout(END_MAX, self.tasks.wait()).await?;
+            tokio::time::timeout(END_MAX, self.subscriptions.end()).await?;
             #[cfg(feature = "redis")]
             if let Some(stream) = &self.stream {
                 tokio::time::timeout(END_MAX, stream.remove()).await??;
@@ -385,35 +331,6 @@ impl Bench {
             }
             Ok(())
         })
-    }
-}
-
-fn opening() -> Opening {
-    Opening {
-        dead: DeadBounds::default(),
-        name: "bench".to_owned(),
-        kind: "weir.bench".to_owned(),
-        max_size_bytes: QUEUE_BYTES,
-        process: "bench".to_owned(),
-    }
-}
-
-fn handler_config(concurrency: u32) -> HandlerConfig {
-    HandlerConfig {
-        component: "bench".into(),
-        queues: vec!["bench".to_owned()],
-        concurrency,
-        filter: None,
-        paused: false,
-        parked: 1_000,
-        order_by: None,
-        expires: None,
-        duplicates: None,
-        limits: Limits::default(),
-        limit_sources: crate::config::LimitSources::default(),
-        retry: RetryPolicy::default(),
-        config: Vec::new(),
-        grants: Grants::default(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Bench, CONCURRENCY_AWAY, OnQueue, SUBSCRIPTION, Step};
+use super::path::{OnQueue, SUBSCRIPTION};
+use super::{Bench, CONCURRENCY_AWAY, Step};
 use crate::handler::PausedBy;
 use crate::queue::redis::floor::Floor;
 use crate::queue::redis::url::StreamUrl;
