@@ -395,3 +395,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
