@@ -144,6 +144,7 @@ impl App {
             graves: config.queues.iter().filter_map(|(name, queue)| Some((name.clone(), queue.dead.clone()?))).collect(),
             guests: guests.clone(),
             hops: config.ceilings.hops,
+            name: name.clone(),
         });
         let subscriptions = subscribe(&config, &queues, &handlers, &shared).await?;
         let listen = config.server.listen;

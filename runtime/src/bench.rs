@@ -6,30 +6,35 @@
 //! Rounds of all rows are interleaved, so that a noisy moment does not make one of them look slow; the median counts.
 
 mod aim;
-mod path;
+mod rounds;
 #[cfg(feature = "redis")]
 mod stream;
 
-use std::num::NonZeroUsize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::aim::Aim;
 use self::aim::aims;
-use self::path::{OnQueue, Subscriptions, opening};
+pub use self::rounds::{Row, machine};
+use self::rounds::{Step, Timed, cores, rows_in_rounds};
 #[cfg(feature = "redis")]
 use self::stream::OnStream;
 use crate::clock::now;
-use crate::config::{Ceilings, Limits};
+use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
+use crate::dead::DeadBounds;
+use crate::dispatcher::{Shared, Subscription};
 use crate::event::Event;
+use crate::handler::{Handler, Version};
 use crate::outcome::Outcome;
 use crate::queue::url::QueueUrl;
-use crate::queue::{self, Publish, Queue, QueueError, disk::DiskQueue, memory::MemoryQueue};
+use crate::queue::{self, Opening, Publish, Queue, QueueError, Start, disk::DiskQueue, memory::MemoryQueue};
 use crate::sandbox::floor::{Floor, Kind};
 use crate::sandbox::inspect::inspect;
 use crate::sandbox::{self, Job, Permits, Program, Sandbox, Setup};
@@ -37,9 +42,6 @@ use crate::store::Store;
 
 /// The component that is run unless another one is given.
 pub const HANDLER: &str = include_str!("bench/handler.wat");
-
-/// Rounds of each row.
-const ROUNDS: usize = 7;
 
 /// Bytes of the event's data, JSON: what engine-floor.md measured with.
 const DATA_BYTES: usize = 450;
@@ -58,27 +60,19 @@ const BATCH: usize = 64;
 const PUBLISHERS: u64 = 16;
 const UNANSWERED: u64 = 64;
 
+/// Between two looks whether a round is over: often enough to end it in time, too seldom to cost what is measured.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Longest that what was opened may take to end.
 const END_MAX: Duration = Duration::from_secs(10);
+
+const SUBSCRIPTION: &str = "weir-bench";
 
 /// Longest that one round of the whole path may take.
 const ROUND_MAX: Duration = Duration::from_secs(120);
 
 /// Room of the queues: far more than a round publishes.
 const QUEUE_BYTES: u64 = 1 << 30;
-
-/// One row.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Row {
-    /// What was run.
-    pub name: &'static str,
-    /// CPU microseconds per event, user and system, of the whole process: the median of the rounds.
-    pub cpu_us: f64,
-    /// `cpu_us` as a multiple of the row `tuned`.
-    pub ratio: f64,
-    /// Events a second by the clock on the wall: the median of the rounds.
-    pub events_per_second: f64,
-}
 
 /// What was measured.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -106,18 +100,15 @@ struct Bench {
     queue: Option<OnQueue>,
     #[cfg(feature = "redis")]
     stream: Option<OnStream>,
-    subscriptions: Subscriptions,
+    /// Subscriptions, and what ends them.
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
-type Step<'a> = Box<dyn Fn() -> anyhow::Result<()> + 'a>;
-
-/// How a row is measured.
-struct Timed<'a> {
-    name: &'static str,
-    events: u64,
-    /// What is not measured.
-    prepare: Option<Step<'a>>,
-    run: Step<'a>,
+/// A queue with one handler on it.
+struct OnQueue {
+    queue: Arc<dyn Queue>,
+    subscription: Arc<Subscription>,
 }
 
 /// What is measured.
@@ -151,29 +142,19 @@ pub fn measure(plan: Plan<'_>) -> anyhow::Result<Measured> {
     Ok(Measured { aims: aims(&rows, cores), rows, cores })
 }
 
-fn rows_in_rounds(timed: &[Timed<'_>]) -> anyhow::Result<Vec<Row>> {
-    let mut measured = vec![Vec::with_capacity(ROUNDS); timed.len()];
-    for round in 0..=ROUNDS {
-        for (row, measured) in timed.iter().zip(&mut measured) {
-            row.prepare.as_ref().map_or(Ok(()), |prepare| prepare())?;
-            let (cpu, wall) = (cpu_time(), std::time::Instant::now());
-            (row.run)()?;
-            // The first round fills caches and files.
-            if round > 0 {
-                #[expect(clippy::cast_precision_loss, reason = "a count of events needs no more than 52 bits")]
-                let per = row.events as f64;
-                measured.push(((cpu_time() - cpu).as_secs_f64() / per, wall.elapsed().as_secs_f64() / per));
-            }
-        }
+impl OnQueue {
+    fn acked(&self) -> u64 {
+        self.subscription.stats.count().acked
     }
-    let cost = |measured: &[(f64, f64)]| median(measured.iter().map(|(cpu, _)| cpu * 1e6));
-    let tuned = measured.get(1).map_or(f64::NAN, |measured| cost(measured));
-    let row = |(timed, measured): (&Timed<'_>, &Vec<(f64, f64)>)| {
-        let cpu_us = cost(measured);
-        let events_per_second = 1.0 / median(measured.iter().map(|(_, wall)| *wall));
-        Row { name: timed.name, cpu_us, ratio: cpu_us / tuned, events_per_second }
-    };
-    Ok(timed.iter().zip(&measured).map(row).collect())
+
+    async fn until_acked(&self, until: u64) -> anyhow::Result<()> {
+        let all = async {
+            while self.acked() < until {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        Ok(tokio::time::timeout(ROUND_MAX, all).await?)
+    }
 }
 
 impl Bench {
@@ -187,20 +168,21 @@ impl Bench {
         let (bare, tuned) = (Floor::new(Kind::Bare, component, initial)?, Floor::new(Kind::Tuned, component, initial)?);
         let sandbox = Sandbox::new(&Ceilings::default(), 100, None);
         let program = sandbox.program(component, &inspection)?;
-        let setup = Arc::new(Setup {
-            handler: Arc::from("bench"),
-            limits: Limits::default(),
-            config: Vec::new(),
-            mailer: None,
-            publish: None,
-            max_event: 1 << 20,
-            permits: Permits::new(&sandbox),
-        });
+        let setup = Arc::new(setup(&sandbox));
+        let shared = shared(Store::open(&folder.join("data"))?, &guests);
         let memory: Arc<dyn Queue> = MemoryQueue::new("bench", QUEUE_BYTES);
         let disk: Arc<dyn Queue> = DiskQueue::open(&folder.join("queue"), "bench", QUEUE_BYTES)?;
-        let shared = path::shared(&Store::open(&folder.join("data"))?, &guests);
-        let subscriptions = Subscriptions::new(&program, &setup, shared);
-        let path = |queue, concurrency| subscriptions.path(&runtime, queue, concurrency);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let path = |queue: Arc<dyn Queue>, concurrency| -> anyhow::Result<OnQueue> {
+            let version =
+                Version { program: program.clone(), setup: Arc::clone(&setup), loaded_at: now(), fingerprint: String::new() };
+            let handler = Handler::new("bench", handler_config(concurrency), version);
+            runtime.block_on(queue.subscribe(SUBSCRIPTION, Start::All))?;
+            let of = ("bench", Arc::clone(&queue));
+            let subscription = Subscription::new(SUBSCRIPTION.to_owned(), of, handler, Arc::clone(&shared));
+            tasks.spawn_on(Arc::clone(&subscription).serve(stop.clone(), Duration::ZERO), runtime.handle());
+            Ok(OnQueue { queue, subscription })
+        };
         let (memory, disk) = (path(memory, CONCURRENCY)?, path(disk, CONCURRENCY)?);
         let open = |url: &QueueUrl| runtime.block_on(queue::open(url, opening()));
         let mut queue = None;
@@ -231,7 +213,8 @@ impl Bench {
             queue,
             #[cfg(feature = "redis")]
             stream,
-            subscriptions,
+            tasks,
+            stop,
         })
     }
 
@@ -269,8 +252,10 @@ impl Bench {
 
     /// Ends the subscriptions, and removes what a broker was given.
     fn end(&self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.tasks.close();
         self.runtime.block_on(async {
-            tokio::time::timeout(END_MAX, self.subscriptions.end()).await?;
+            tokio::time::timeout(END_MAX, self.tasks.wait()).await?;
             #[cfg(feature = "redis")]
             if let Some(stream) = &self.stream {
                 tokio::time::timeout(END_MAX, stream.remove()).await??;
@@ -334,6 +319,59 @@ impl Bench {
     }
 }
 
+fn setup(sandbox: &Sandbox) -> Setup {
+    Setup {
+        handler: Arc::from("bench"),
+        limits: Limits::default(),
+        config: Vec::new(),
+        mailer: None,
+        publish: None,
+        max_event: 1 << 20,
+        permits: Permits::new(sandbox),
+    }
+}
+
+fn shared(store: Arc<Store>, guests: &Runtime) -> Arc<Shared> {
+    Arc::new(Shared {
+        letters: Arc::clone(&store) as _,
+        store,
+        queues: BTreeMap::new(),
+        graves: BTreeMap::new(),
+        guests: guests.handle().clone(),
+        hops: Ceilings::default().hops,
+        name: String::new(),
+    })
+}
+
+fn opening() -> Opening {
+    Opening {
+        dead: DeadBounds::default(),
+        name: "bench".to_owned(),
+        kind: "weir.bench".to_owned(),
+        max_size_bytes: QUEUE_BYTES,
+        process: "bench".to_owned(),
+    }
+}
+
+fn handler_config(concurrency: u32) -> HandlerConfig {
+    HandlerConfig {
+        component: "bench".into(),
+        queues: vec!["bench".to_owned()],
+        concurrency,
+        filter: None,
+        paused: false,
+        parked: 1_000,
+        order_by: None,
+        expires: None,
+        duplicates: None,
+        limits: Limits::default(),
+        limit_sources: crate::config::LimitSources::default(),
+        retry: RetryPolicy::default(),
+        config: Vec::new(),
+        grants: Grants::default(),
+    }
+}
+
 /// The event that is run unless another one is given: 500 bytes of JSON.
 #[must_use]
 pub fn event() -> Event {
@@ -346,33 +384,4 @@ pub fn event() -> Event {
         data: Some(Bytes::from(data)),
         ..Event::default()
     }
-}
-
-/// User and system time of all threads.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Cores that this process may use.
-fn cores() -> f64 {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    f64::from(u32::try_from(cores).unwrap_or(u32::MAX))
-}
-
-/// The machine, in one line: cores, and whether the kernel reports written pages.
-#[must_use]
-pub fn machine() -> String {
-    let cores = cores();
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("?", |(_, model)| model.trim());
-    let scan = if sandbox::engine::scan_available() { "used" } else { "not available" };
-    format!("{cores} cores, {model}, page scan {scan}")
 }

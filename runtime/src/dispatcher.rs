@@ -54,6 +54,8 @@ pub struct Shared {
     pub guests: Handle,
     /// Most handlers that an event may descend through: `[ceilings] hops`.
     pub hops: u32,
+    /// This process among others: `[server] name`.
+    pub name: String,
 }
 
 /// One handler's reading of one queue.
@@ -75,10 +77,10 @@ pub struct Subscription {
     runners: TaskTracker,
     /// Ends runs whose time is over at shutdown.
     abort: CancellationToken,
+    /// Makes positions of this queue differ from those of others that the handler's `duplicates` knows.
+    place: u128,
     /// Whether an error of the filter was said.
     filter_said: AtomicBool,
-    /// Tells positions of this queue from those of others.
-    place: u128,
 }
 
 impl Subscription {
@@ -90,7 +92,10 @@ impl Subscription {
         // A handler that reads several queues shares its concurrency among them; configuration sees to it that each gets one.
         let slots = (config.concurrency as usize / config.queues.len().max(1)).max(1);
         let stats = SubscriptionStats::new(queue_name, &handler.name);
+        // A queue of this process alone has positions that another process's queue of the same name has too.
+        let process = if queue.features().shared { "" } else { shared.name.as_str() };
         Arc::new(Self {
+            place: u128::from_le_bytes(EventKey::of(queue_name, process).0),
             name,
             queue_name: Arc::from(queue_name),
             work: Work::new(slots, config.parked as usize, queue.features().shared, Arc::clone(&stats)),
@@ -103,7 +108,6 @@ impl Subscription {
             runners: TaskTracker::new(),
             abort: CancellationToken::new(),
             filter_said: AtomicBool::new(false),
-            place: u128::from_le_bytes(EventKey::of("queue", queue_name).0),
         })
     }
 

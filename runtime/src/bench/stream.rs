@@ -5,8 +5,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::path::{OnQueue, SUBSCRIPTION};
-use super::{Bench, CONCURRENCY_AWAY, Step};
+use super::{Bench, CONCURRENCY_AWAY, OnQueue, SUBSCRIPTION, Step};
 use crate::handler::PausedBy;
 use crate::queue::redis::floor::Floor;
 use crate::queue::redis::url::StreamUrl;
@@ -43,7 +42,7 @@ impl OnStream {
 
     /// Cores that the server took beside the whole path.
     pub(super) fn taken(&self) -> f64 {
-        super::median(self.taken.borrow().iter().copied())
+        super::rounds::median(self.taken.borrow().iter().copied())
     }
 
     pub(super) fn fill_client<'a>(&'a self, bench: &'a Bench, events: u64) -> Step<'a> {

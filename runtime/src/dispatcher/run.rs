@@ -71,7 +71,11 @@ impl Subscription {
         let end = tokio::select! {
             biased;
             end = self.run(&mut item) => end,
-            () = lapsed => return Done::Lapsed(item),
+            () = lapsed => {
+                let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*item.delivery.event.id);
+                tracing::info!(queue, handler, event, attempt = item.delivery.tries.failed + 1, "event stopped: its lease is gone");
+                return Done::Lapsed(item);
+            }
         };
         match end {
             RunEnd::Ended(end, claim) => Done::Ended(Ended { claim, ..Ended::new(&item, end) }),
@@ -100,6 +104,9 @@ impl Subscription {
         let before = delivery.tries;
         self.queue.note(&self.name, delivery.position, Tries { failed: before.failed.saturating_add(1), ..before });
         let version = self.handler.current();
+        let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*delivery.event.id);
+        // A run that never ends is known by this line alone.
+        tracing::trace!(queue, handler, event, attempt = before.failed + 1, "event runs");
         let mut report = sandbox::run(&version.program, &version.setup, self.job(item)).await;
         if report.outcome == Outcome::Done && !report.published.is_empty() {
             let left = version.setup.limits.deadline.saturating_sub(report.elapsed);
@@ -123,6 +130,9 @@ impl Subscription {
             }
             Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim),
             Verdict::Retry { due, tries } if self.holds_retries() => {
+                // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
+                let longest = now.after(config.retry.backoff_to);
+                let due = if config.order_by.is_some() { due.min(longest) } else { due };
                 self.extend(claim, due.since(now)).await;
                 self.park(item, due, tries)
             }

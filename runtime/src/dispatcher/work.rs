@@ -3,14 +3,15 @@
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
 mod leases;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::UNSETTLED_MAX;
-use super::ended::{Cancel, Done, End, Ended, ParkedFull};
+use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::{Item, Lanes};
 use crate::clock::Timestamp;
 use crate::queue::{Position, Tries};
@@ -22,9 +23,6 @@ pub(super) const RUN_EVENTS: usize = 16;
 
 /// Most ends that wait for more before they are settled together.
 const FLUSH_MAX: usize = 64;
-
-/// Most bytes of events that are parked (delivery.md §4).
-const PARKED_BYTES_MAX: u64 = 64 << 20;
 
 /// See the module.
 pub(super) struct Work {
@@ -47,7 +45,7 @@ pub(super) struct Work {
 #[derive(Default)]
 struct State {
     lanes: Lanes,
-    /// Of `lanes.parked()`, what the counters know.
+    /// Of what is parked, what the counters know.
     counted: usize,
     /// Deliveries that may run at once now.
     allowed: usize,
@@ -65,8 +63,12 @@ struct State {
     taken: u64,
     draining: bool,
     closed: bool,
-    /// Said once until there is room again.
+    /// Nothing was pulled for want of room in `parked`, when it was looked at last.
     full: bool,
+    /// When that was said last.
+    full_said: Option<Instant>,
+    /// A pause: what is not ended by its run goes back.
+    paused: bool,
 }
 
 impl Work {
@@ -82,9 +84,10 @@ impl Work {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the counters what has moved between running and parked.
+    /// Tells the counters what has moved between running and parked. While nothing may run, what waits for it is parked too.
     fn count_parked(&self, state: &mut State) {
-        let parked = state.lanes.parked();
+        let held = if state.allowed == 0 { state.lanes.waiting() } else { 0 };
+        let parked = state.lanes.parked() + held;
         if parked != state.counted {
             let mut counts = self.stats.count();
             counts.in_flight = (counts.in_flight + state.counted as u64).saturating_sub(parked as u64);
@@ -96,51 +99,10 @@ impl Work {
     /// How many may run at once from now on, or one in all, to probe; says how many runners to start.
     pub(super) fn allow(&self, allowed: usize, probing: bool) -> usize {
         let mut state = self.state();
-        (state.allowed, state.probing) = (allowed, probing);
+        (state.allowed, state.probing, state.paused) = (allowed, probing, false);
+        self.count_parked(&mut state);
         self.room.notify_waiters();
         state.runner_for_each()
-    }
-
-    /// Waits until something can be pulled, and says how many.
-    pub(super) async fn room(&self) -> usize {
-        loop {
-            let notified = self.room.notified();
-            let room = self.room_now();
-            if room > 0 {
-                return room;
-            }
-            notified.await;
-        }
-    }
-
-    fn room_now(&self) -> usize {
-        let mut state = self.state();
-        let unsettled = state.ended.len() + state.settling;
-        let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
-        // While some still wait to be run, a pull can wait until it brings many at once: each costs a way to the broker and back.
-        let gathers = state.lanes.waiting() > 0 && room < state.allowed / 2;
-        if room == 0 || gathers || unsettled >= UNSETTLED_MAX {
-            return 0;
-        }
-        let parked = state.lanes.parked();
-        let left = self.parked_max.saturating_sub(parked);
-        if left == 0 || state.lanes.parked_bytes() >= PARKED_BYTES_MAX {
-            if !std::mem::replace(&mut state.full, true) {
-                let (lane, count) = state.lanes.longest().map_or(("", 0), |(lane, count)| (&**lane, count));
-                let (queue, handler) = (&self.stats.queue, &self.stats.handler);
-                tracing::warn!(%queue, %handler, parked, lane, count, "`parked` is full: nothing is pulled until one of them ends");
-            }
-            return 0;
-        }
-        state.full = false;
-        room.min(left)
-    }
-
-    /// Whether nothing is pulled because too much is parked.
-    pub(super) fn parked_full(&self) -> Option<ParkedFull> {
-        let state = self.state();
-        let longest = || state.lanes.longest().map(|(lane, count)| (lane.to_string(), count));
-        state.full.then(|| ParkedFull { parked: state.lanes.parked(), longest: longest() })
     }
 
     /// Takes in what was pulled, and what of it ended without a run; says how many runners to start.
@@ -201,6 +163,9 @@ impl Work {
             }
             None => state.runners -= 1,
         }
+        if state.allowed == 0 {
+            self.count_parked(&mut state);
+        }
         // With nothing left to take, nothing is gained by gathering more: what ended must not wait for what still runs.
         let nothing_left = state.lanes.waiting() == 0 || next.is_none();
         if nothing_left {
@@ -233,6 +198,8 @@ impl Work {
                 state.lanes.park(item, due);
                 self.count_parked(state);
                 self.timed.notify_one();
+                // Its permit is free for what can be pulled meanwhile.
+                self.room.notify_waiters();
             }
             Done::Lapsed(item) => {
                 state.cancels.remove(&item.delivery.position);
@@ -241,12 +208,17 @@ impl Work {
         }
         if state.draining {
             self.drain(state, Cause::Shutdown);
+        } else if state.paused {
+            self.drain(state, Cause::Pause);
         }
     }
 
     /// What was taken ended or was parked without a run.
     pub(super) fn not_run(&self) {
-        self.state().probe_again();
+        let mut state = self.state();
+        state.probe_again();
+        self.count_parked(&mut state);
+        drop(state);
         self.room.notify_waiters();
     }
 
@@ -286,9 +258,11 @@ impl Work {
         self.room.notify_waiters();
     }
 
-    /// Gives back everything that does not run, because of a pause.
+    /// Gives back everything that does not run, because of a pause; until [`Work::allow`] also whatever is not ended by its run.
     pub(super) fn give_back(&self) {
-        self.drain(&mut self.state(), Cause::Pause);
+        let mut state = self.state();
+        state.paused = true;
+        self.drain(&mut state, Cause::Pause);
     }
 
     /// Gives back everything that does not run, and from now on whatever is not ended by its run.

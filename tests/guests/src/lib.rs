@@ -3,6 +3,8 @@
 //! Raw bindings instead of the SDK: a guest here does what no honest handler does, and tests the sandbox and not the SDK. Each import has
 //! a world of its own, so that a component names only what its guest calls.
 
+pub mod chance;
+
 wit_bindgen::generate!({
     path: "../../wit/weir-events-0.1.0",
     world: "weir:events/event-handler",

@@ -126,8 +126,16 @@ impl Site {
     /// # Errors
     /// What it said and its exit code.
     pub fn try_start(&self) -> Result<Server, Ran> {
+        self.try_start_saying("debug,redb=warn,wasmtime=warn,cranelift=warn,hyper=warn,lettre=warn,notify=warn")
+    }
+
+    /// Starts the server with this `RUST_LOG`, or says how it ended instead of being ready.
+    ///
+    /// # Errors
+    /// What it said and its exit code.
+    pub fn try_start_saying(&self, levels: &str) -> Result<Server, Ran> {
         let mut command = self.command(&["serve", "--log", "json"]);
-        command.env("RUST_LOG", "debug,redb=warn,wasmtime=warn,cranelift=warn,hyper=warn,lettre=warn,notify=warn");
+        command.env("RUST_LOG", levels);
         Server::start(command)
     }
 

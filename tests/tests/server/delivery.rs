@@ -4,7 +4,6 @@
 //! `WEIR_SEED` repeats a run's choices; what the machine does between them it can't repeat.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -15,7 +14,7 @@ use weir_tests::guests;
 use weir_tests::server::log::Log;
 use weir_tests::server::{Server, Site, event, post};
 
-use crate::one_handler;
+use crate::{one_handler, seed};
 
 const EVENTS: u64 = 10_000;
 const PUBLISHERS: u64 = 4;
@@ -77,14 +76,6 @@ impl Publishing {
     fn accepted(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("WEIR_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| fastrand::u64(..));
-    // Straight to the file descriptor: a run that hangs must have told it too.
-    let _ = writeln!(std::io::stderr(), "WEIR_SEED={seed} repeats these choices");
-    seed
 }
 
 /// Publishes, stops and starts again until everything was accepted and handled; answers what was accepted, and how often each event was

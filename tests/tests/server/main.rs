@@ -4,17 +4,27 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::io::Write as _;
+
+use serde_json::Value;
+use weir_tests::server::event;
+
 mod commands;
 mod dead;
 mod delivery;
 mod drain;
+mod duplicates;
 mod examples;
+mod filters;
+mod lanes;
 mod lost;
 mod neighbours;
 mod operator;
 mod outcomes;
 mod outside;
+mod pauses;
 mod pressure;
+mod publishing;
 mod refusals;
 mod reload;
 mod retries;
@@ -27,7 +37,10 @@ mod each_guest {
 
     use super::delivery::every_accepted_event_is_handled_at_least_once as server_log;
     use super::drain::what_runs_is_finished as server_slow;
+    use super::lanes::a_wait_that_its_lane_shares_is_bounded_by_the_backoff as server_after;
     use super::outside::a_relay_that_is_away_costs_no_attempt as server_mail;
+    use super::publishing::a_loop_ends as server_pass;
+    use super::publishing::what_is_published_leaves_with_done_or_never as server_publish;
     use super::reload::a_broken_file_leaves_the_old_version_running as server_self_test;
     use super::retries::a_retried_event_does_not_mail_twice as server_mail_retry;
     use super::retries::attempts_rise_until_it_works as server_until;
@@ -43,4 +56,25 @@ fn one_handler(url: &str, component: &str, more: &str) -> String {
 /// A handler of the queue `events`.
 fn handler(name: &str, component: &str, more: &str) -> String {
     format!("[handler.{name}]\ncomponent = \"{component}\"\nqueue = \"events\"\n{more}\n")
+}
+
+/// An event with a subject, for `order-by`.
+fn keyed(id: &str, key: &str, data: &Value) -> Value {
+    let mut event = event(id, data);
+    event["subject"] = Value::from(key);
+    event
+}
+
+/// The URL of a stream on the server that all tests share: named after the test, as nobody cleans it up.
+fn stream(name: &str) -> String {
+    format!("{}?stream={name}", weir_tests::redis::shared().url(0))
+}
+
+/// The seed of a test's choices: `WEIR_SEED`, or one that is told.
+fn seed() -> u64 {
+    let given = std::env::var("WEIR_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    // Straight to the file descriptor: a run that hangs must have told it too.
+    let _ = writeln!(std::io::stderr(), "WEIR_SEED={seed} repeats these choices");
+    seed
 }

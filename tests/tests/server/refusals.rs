@@ -149,7 +149,6 @@ fn what_comes_later_is_refused_not_ignored() {
         (format!("[server]\nlisten = \"127.0.0.1:0\"\nstore = \"postgres://h\"\n{queue}"), "store"),
         ("[queue.events]\nurl = \"nats://h/events\"\n".to_owned(), "nats"),
         (format!("{queue}key = \"partitionkey\"\n"), "key"),
-        (format!("{queue}dead = \"x\"\n"), "dead"),
         (format!("{queue}fallback = \"memory:\"\n"), "fallback"),
         (format!("{queue}map = {{ id = \"/id\" }}\n"), "map"),
         (format!("{queue}{it}batch = {{ size = 5 }}\n"), "batch"),

@@ -41,8 +41,8 @@ impl Work {
             counts.count_returned(Cause::Lease);
         }
         state.lanes.leave(item.lane.as_ref());
-        self.count_parked(state);
         state.probe_again();
+        self.count_parked(state);
         self.room.notify_waiters();
     }
 }

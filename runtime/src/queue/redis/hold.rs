@@ -1,7 +1,7 @@
 //! What this process holds of one subscription: leases, what was read and not asked for yet, and what lapsed. Pure: no I/O, no clock;
 //! time comes in as an argument.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::queue::{Delivery, Position, QueueError, Settle, Settlement, Tries};
@@ -25,8 +25,8 @@ pub(super) struct Hold {
     wanted: usize,
     /// Lapsed and not told yet.
     lapsed: Vec<Position>,
-    /// Lapsed, and what a settlement of them is answered by.
-    late: BTreeSet<Position>,
+    /// Lapsed, and what a settlement of them is answered by; with the tries behind them, as far as we know.
+    late: BTreeMap<Position, Tries>,
     /// Stopped when their lease could not be renewed, to be given back once the server is there: without an attempt.
     stopped: VecDeque<(Position, Tries, Instant)>,
     /// How many problems there were, and the last one.
@@ -43,7 +43,12 @@ struct Lease {
     number: u64,
     /// Before the command was sent that renewed it last.
     renewed: Instant,
+    /// What it came with.
     tries: Tries,
+    /// What it has behind it when it is given back without an attempt: more, once it was tried and held here.
+    back: Tries,
+    /// A try began and has not reported.
+    began: bool,
     /// Whether something of its tries may stand on the server.
     kept: bool,
     /// A settlement of it is under way: it is neither renewed nor lapses.
@@ -118,18 +123,25 @@ impl Hold {
     }
 
     /// Takes in what was leased at that time.
-    pub(super) fn take_in(&mut self, delivery: Delivery, kept: bool, leased: Instant) {
-        self.late.remove(&delivery.position);
+    pub(super) fn take_in(&mut self, mut delivery: Delivery, kept: bool, leased: Instant) {
+        // What was tried and held here, and was lost sight of, the server counts as if it had just come.
+        let known = self.late.remove(&delivery.position).map_or(0, |tries| tries.failed);
+        let noted = (known > delivery.tries.failed).then(|| {
+            delivery.tries.failed = known;
+            Note { tries: delivery.tries, written: false }
+        });
         self.taken += 1;
         let lease = Lease {
             number: self.taken,
             renewed: leased,
             tries: delivery.tries,
-            kept,
+            back: delivery.tries,
+            began: false,
+            kept: kept || noted.is_some(),
             settling: false,
             asked: false,
             ends: false,
-            noted: None,
+            noted,
         };
         self.leases.insert(delivery.position, lease);
         self.ready.push_back(delivery);
@@ -176,7 +188,7 @@ impl Hold {
     pub(super) fn abandon(&mut self, positions: &[Position]) {
         for position in positions {
             if let Some(lease) = self.leases.remove(position) {
-                self.stopped.push_back((*position, lease.tries, lease.renewed));
+                self.stopped.push_back((*position, lease.back, lease.renewed));
             }
         }
     }
@@ -236,10 +248,10 @@ impl Hold {
             self.ready.retain(|delivery| delivery.position != *position);
             if self.ready.len() == ready {
                 self.lapsed.push(*position);
-                self.late.insert(*position);
+                self.late.insert(*position, lease.back);
             }
             if stopped {
-                self.stopped.push_back((*position, lease.tries, lease.renewed));
+                self.stopped.push_back((*position, lease.back, lease.renewed));
             }
         }
         while self.late.len() > LAPSED_MAX {
@@ -276,7 +288,7 @@ impl Hold {
         let checks_all = self.in_order && !batch.iter().all(is_plain);
         for Settlement { position, settle } in batch {
             let Some(lease) = self.leases.get_mut(position) else {
-                if self.late.remove(position) {
+                if self.late.remove(position).is_some() {
                     plan.late.push(*position);
                 }
                 continue;
@@ -315,12 +327,16 @@ impl Hold {
                 lease.settling = false;
             }
         }
-        self.late.extend(&plan.late);
+        self.late.extend(plan.late.iter().map(|position| (*position, Tries::default())));
     }
 
     /// Notes tries, if they are not what a lapsed lease would count by itself. Whether there is something to write.
     pub(super) fn note(&mut self, position: Position, tries: Tries) -> bool {
         let Some(lease) = self.leases.get_mut(&position) else { return false };
+        lease.began = !lease.began && tries == Tries { failed: lease.back.failed.saturating_add(1), ..lease.back };
+        if !lease.began {
+            lease.back = tries;
+        }
         let same = (tries.outside, tries.outside_since) == (lease.tries.outside, lease.tries.outside_since);
         let counts_itself = lease.noted.is_none() && same && tries.failed == lease.tries.failed.saturating_add(1);
         if counts_itself || lease.noted.is_some_and(|note| note.tries == tries) {
@@ -369,7 +385,7 @@ impl Lease {
     fn keeps(&self, settle: Settle) -> Option<Tries> {
         match settle {
             Settle::Retry { tries, .. } => Some(tries),
-            Settle::Return if self.tries != Tries::default() || self.kept => Some(self.tries),
+            Settle::Return if self.back != Tries::default() || self.kept => Some(self.back),
             Settle::Return | Settle::Ack => None,
         }
     }

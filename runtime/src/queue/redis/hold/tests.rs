@@ -122,9 +122,35 @@ fn only_notes_that_say_more_than_a_lapse_are_written() {
     assert!(hold.note(Position(0), tries(2, 1)));
     assert_eq!(hold.take_notes(), [(Position(0), tries(2, 1))]);
     assert!(hold.take_notes().is_empty());
-    // Given back, it has what it came with.
+    // Given back, it has what was tried here behind it.
     let plan = hold.begin_settle(&[Settlement { position: Position(0), settle: Settle::Return }], now, LEASE);
-    assert_eq!(plan.checked[0].tries, Some(Tries::default()));
+    assert_eq!(plan.checked[0].tries, Some(tries(2, 1)));
+}
+
+#[test]
+fn what_is_lost_sight_of_keeps_the_tries_that_were_made_here() {
+    let now = Instant::now();
+    let tries = |failed| Tries { failed, ..Tries::default() };
+    // Begins; waits here after the failure; begins again; is stopped in the second try or while it waits.
+    for (notes, behind) in [(vec![1], 0), (vec![1, 1], 1), (vec![1, 1, 2], 1), (vec![1, 1, 2, 2], 2), (vec![0, 1], 0)] {
+        let mut hold = hold(0..1, now);
+        drop(hold.hand_out(1));
+        for failed in &notes {
+            hold.note(Position(0), tries(*failed));
+        }
+        assert!(hold.lapse_all());
+        hold.take_in(delivery(0, 0), false, now);
+        assert_eq!(hold.hand_out(1)[0].tries, tries(behind), "{notes:?}");
+        let written = hold.take_notes();
+        assert_eq!(written.first().map(|(_, tries)| tries.failed), (behind > 0).then_some(behind), "{notes:?}");
+    }
+    // What another process counted since stands.
+    let mut hold = hold(0..1, now);
+    drop(hold.hand_out(1));
+    hold.note(Position(0), tries(1));
+    assert!(hold.lapse_all());
+    hold.take_in(delivery(0, 5), false, now);
+    assert_eq!(hold.hand_out(1)[0].tries, tries(5));
 }
 
 #[test]

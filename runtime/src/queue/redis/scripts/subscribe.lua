@@ -14,7 +14,10 @@ for _, flat in ipairs(groups) do
 end
 local from = '$'
 if #groups == 0 then
-  redis.call('SET', first, '1')
+  -- With nothing waiting, those that follow begin as they are told.
+  if redis.call('XLEN', stream) > 0 then
+    redis.call('SET', first, '1')
+  end
   from = '0'
 elseif redis.call('EXISTS', first) == 1 then
   from = '0'
