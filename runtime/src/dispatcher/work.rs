@@ -369,3 +369,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! When something can be pulled.
+
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+use crate::queue::{Delivery, Tries};
+
+fn item(number: u128) -> Item {
+    let delivery =
+        Delivery { event: Arc::default(), position: Position(number), tries: Tries::default(), first_seen: Timestamp(0) };
+    Item { delivery, lane: None, tried: false }
+}
+
+#[test]
+fn a_pull_gathers_only_while_something_waits_to_be_run() {
+    let work = Work::new(8, 100, false, SubscriptionStats::new("q", "h"));
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(pin!(work.room()).poll(&mut context), Poll::Ready(8));
+    work.push((0..3).map(item).collect(), Vec::new());
+    assert_eq!(pin!(work.room()).poll(&mut context), Poll::Ready(5), "most of the places are free");
+    work.push((3..7).map(item).collect(), Vec::new());
+    let mut room = pin!(work.room());
+    assert_eq!(room.as_mut().poll(&mut context), Poll::Pending, "few are free, and some still wait");
+    let cancel = Cancel::default();
+    for left in (0..7).rev() {
+        assert!(work.next(None, &cancel).is_some());
+        let expected = if left > 0 { Poll::Pending } else { Poll::Ready(1) };
+        assert_eq!(room.as_mut().poll(&mut context), expected, "{left} wait, nothing has ended");
+    }
+}
