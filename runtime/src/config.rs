@@ -6,6 +6,7 @@
 //! that a mistake in the limits of one handler could not be underlined, nor told together with the next one. Instead the parser's
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
+mod cases;
 mod diagnostic;
 mod filter;
 mod grants;
@@ -37,6 +38,7 @@ use crate::filter::Filter;
 use crate::queue::Start;
 use crate::store::StoreUrl;
 
+pub use cases::{Case, CaseFile, Check, Clock, Expect, Outcomes, Step, Subject, Test, Things, load_cases, nearest_config};
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
 pub use load::{Surroundings, load, load_in, read_text};

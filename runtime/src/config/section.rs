@@ -190,6 +190,16 @@ impl<'e> Section<'_, 'e> {
         pattern
     }
 
+    /// Whether every key has been asked for.
+    pub(super) fn is_read(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The line where this table stands, from 1.
+    pub(super) fn line(&self) -> usize {
+        self.reader.line(&self.at)
+    }
+
     /// All keys that are left, whatever they are.
     pub(super) fn drain(&mut self) -> Vec<(String, Field)> {
         let table = std::mem::take(&mut self.table);
@@ -201,7 +211,7 @@ impl<'e> Section<'_, 'e> {
 
     /// Reads the table that this value has to be.
     pub(super) fn descend<T>(&mut self, mut field: Field, pattern: String, read: impl FnOnce(&mut Section<'_, 'e>) -> T) -> T {
-        let (table, broken) = match std::mem::replace(&mut field.node.value, Value::Other) {
+        let (table, broken) = match std::mem::replace(&mut field.node.value, Value::Taken) {
             Value::Table(table) => (table, false),
             _ => {
                 let expected = format!("`[{}]` and its keys below it", field.key);

@@ -1,0 +1,175 @@
+//! `weir test`: runs the cases of `*.test.toml` files. `config/cases.rs` reads them, `cases.rs` runs them; this finds out which handler
+//! they are about, and says what they came to.
+
+mod shown;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::direct;
+use super::output::{CliError, EXIT_FAILED, EXIT_WRONG, Global, Output};
+use super::try_event::defaults;
+use crate::cases::{self, CaseRun, FileRun, Report, Tested, find, junit};
+use crate::config::{self, Case, CaseFile, Config, HandlerConfig, Subject};
+use crate::trial::{Effects, Place};
+
+/// Runs the cases of *.test.toml files in the sandbox, with mail and published events captured.
+///
+/// A case gives events to a handler of the nearest weir.toml, or to a component, and says what has to come of them; README.md of Weir has
+/// the format. Nothing leaves, and each case has a clock of its own.
+/// Exit code 0 when every case passed, 1 when one failed, 2 when a file, a handler or a component can't be used.
+#[derive(Debug, clap::Args)]
+pub struct Test {
+    /// Files, and folders in which every *.test.toml file is run.
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub paths: Vec<PathBuf>,
+    /// Only cases with this text in their name.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Also writes what they came to into this file, as JUnit does, for CI.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is nothing to run, or the result can't be written. Cases that fail and files that are wrong are the result.
+pub fn run(args: &Test, global: &Global) -> Result<ExitCode, CliError> {
+    Output::stdout(|output| run_to(args, global, output))
+}
+
+pub(super) fn run_to(args: &Test, global: &Global, output: &mut Output) -> Result<ExitCode, CliError> {
+    let files = find::find(&args.paths).map_err(CliError::Wrong)?;
+    let below = || args.paths.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ");
+    if files.is_empty() {
+        return Err(CliError::Wrong(format!("no file below {} ends with `{}`", below(), find::SUFFIX)));
+    }
+    let begun = Instant::now();
+    let runtime = direct::runtime()?;
+    let mut report = runtime.block_on(async {
+        let (mut report, mut places) = (Report::default(), Places { global, known: HashMap::new() });
+        for file in &files {
+            if let Some(run) = places.file(file, args.filter.as_deref()).await {
+                if !global.json {
+                    shown::file(&run, output)?;
+                }
+                report.files.push(run);
+            }
+        }
+        Ok::<Report, CliError>(report)
+    })?;
+    report.took = begun.elapsed();
+    if let (true, Some(filter)) = (report.files.is_empty(), &args.filter) {
+        return Err(CliError::Wrong(format!("no case below {} has `{filter}` in its name", below())));
+    }
+    if let Some(path) = &args.junit {
+        std::fs::write(path, junit::document(&report))
+            .map_err(|error| CliError::Failed(format!("`{}` can't be written: {error}", path.display())))?;
+    }
+    if global.json {
+        output.json(&report)?;
+    } else {
+        shown::summary(&report, output)?;
+    }
+    Ok(match report.counts() {
+        (_, 0, 0) => ExitCode::SUCCESS,
+        (_, _, 0) => ExitCode::from(EXIT_FAILED),
+        _ => ExitCode::from(EXIT_WRONG),
+    })
+}
+
+/// Sandboxes, one for each weir.toml that files mean; none: for components without one.
+struct Places<'a> {
+    global: &'a Global,
+    known: HashMap<Option<PathBuf>, (Config, Place)>,
+}
+
+impl Places<'_> {
+    /// Runs what a file has; none where nothing of it is wanted.
+    async fn file(&mut self, path: &Path, filter: Option<&str>) -> Option<FileRun> {
+        let mut run = FileRun { file: path.to_owned(), handler: String::new(), cases: Vec::new(), error: None };
+        let CaseFile { subject, cases } = match config::load_cases(path) {
+            Ok(read) => read,
+            Err(problems) => {
+                run.error = Some(problems.to_string());
+                return Some(run);
+            }
+        };
+        let wanted: Vec<&Case> = cases.iter().filter(|case| filter.is_none_or(|text| case.name.contains(text))).collect();
+        if wanted.is_empty() {
+            return None;
+        }
+        let (Subject::Handler { name, .. } | Subject::Component { name, .. }) = &subject;
+        run.handler.clone_from(name);
+        let error = match self.subject(path, &subject) {
+            Ok((place, config, hops)) => {
+                let tested = Tested { place, name, config: &config, hops };
+                let (cases, error) = all(&tested, &wanted).await;
+                run.cases = cases;
+                error
+            }
+            Err(why) => Some(why),
+        };
+        run.error = error.map(|why| format!("{}: {why}", path.display()));
+        Some(run)
+    }
+
+    /// The handler that cases are about, where it runs, and how many handlers an event may descend through.
+    fn subject(&mut self, path: &Path, subject: &Subject) -> Result<(&Place, HandlerConfig, u32), String> {
+        let file = match subject {
+            Subject::Component { .. } => None,
+            Subject::Handler { .. } => Some(self.config_of(path)?),
+        };
+        if !self.known.contains_key(&file) {
+            let loaded = match &file {
+                Some(file) => config::load(file, &self.global.set).map_err(|problems| problems.to_string())?,
+                None => defaults(&[]).map_err(|error| error.to_string())?,
+            };
+            let place = Place::new(&loaded, Effects::Captured);
+            self.known.insert(file.clone(), (loaded, place));
+        }
+        let Some((loaded, place)) = self.known.get(&file) else { return Err("no sandbox".to_owned()) };
+        let handler = match subject {
+            Subject::Component { config, .. } => (**config).clone(),
+            Subject::Handler { name, config } => {
+                let Some(handler) = loaded.handlers.get(name) else {
+                    let known: Vec<String> = loaded.handlers.keys().map(|name| format!("`{name}`")).collect();
+                    let (file, known) = (loaded.file.display(), known.join(", "));
+                    return Err(format!("handler `{name}` is not defined in `{file}` (known: {known})"));
+                };
+                let mut handler = handler.clone();
+                cases::replace(&mut handler.config, config);
+                handler
+            }
+        };
+        Ok((place, handler, loaded.ceilings.hops))
+    }
+
+    /// The weir.toml that a file means: the one that was named, or the nearest.
+    fn config_of(&self, path: &Path) -> Result<PathBuf, String> {
+        let named = &self.global.config;
+        if named != Path::new(Global::CONFIG) {
+            return Ok(named.clone());
+        }
+        let none = || "there is no weir.toml in its folder or above (name one with `-c FILE`, or a `component`)".to_owned();
+        config::nearest_config(path, Global::CONFIG).ok_or_else(none)
+    }
+}
+
+/// Runs cases one after another, until the handler itself can't be used.
+async fn all(tested: &Tested<'_>, wanted: &[&Case]) -> (Vec<CaseRun>, Option<String>) {
+    let mut runs = Vec::new();
+    for case in wanted {
+        match tested.run(case).await {
+            Ok(run) => runs.push(run),
+            Err(problem) => {
+                let why = format!("case `{}`: handler `{}`: {problem}", case.name, tested.name);
+                return (runs, Some(why));
+            }
+        }
+    }
+    (runs, None)
+}
