@@ -128,9 +128,7 @@ impl Place {
     pub async fn load(&self, handler: &str, config: &HandlerConfig) -> Result<Stage, LoadProblem> {
         let relays = match &self.effects {
             Effects::Captured => Relays::nowhere(self.runtime.clone()),
-            Effects::Live(store) => {
-                Relays::new(Arc::clone(store), self.server.mail_kept, self.runtime.clone()).capturing()
-            }
+            Effects::Live(store) => Relays::new(Arc::clone(store), self.server.mail_kept, self.runtime.clone()).capturing(),
         };
         let (sandbox, guests) = (Arc::clone(&self.sandbox), self.runtime.clone());
         let loader = Arc::new(Loader { sandbox, relays, server: self.server.clone(), guests });

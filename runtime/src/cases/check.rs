@@ -196,4 +196,3 @@ fn said_event(event: &Json) -> String {
     });
     told.collect::<Vec<_>>().join("\n")
 }
-

@@ -164,14 +164,15 @@ impl<'a> Course<'a> {
     /// How an event ends without being run.
     fn ended(&self, event: &Event, first_seen: Timestamp, tries: Tries) -> Option<(&'static str, String)> {
         let config = self.config;
-        let rules =
-            Rules { handler: self.name, filter: config.filter.as_deref(), retry: &config.retry, hops: self.hops };
+        let rules = Rules { handler: self.name, filter: config.filter.as_deref(), retry: &config.retry, hops: self.hops };
         match admit(event, tries, &rules) {
             Admission::Run => {}
             Admission::Filtered(why) => {
                 return Some(("filtered", why.map_or_else(String::new, |error| format!("the filter has no answer: {error}"))));
             }
-            Admission::Loop { hops } => return Some(("loop", format!("it descends through {hops} handlers (limit {})", self.hops))),
+            Admission::Loop { hops } => {
+                return Some(("loop", format!("it descends through {hops} handlers (limit {})", self.hops)));
+            }
             Admission::Lost => return Some((Outcome::Lost.name(), Outcome::Lost.reason())),
         }
         is_expired(event, first_seen, config.expires, self.now).then(|| ("expired", "it is older than it may be".to_owned()))

@@ -40,7 +40,10 @@ fn below(folder: &Path, depth: usize, entries: &mut usize, found: &mut BTreeSet<
         let entry = entry.map_err(unreadable)?;
         *entries += 1;
         if *entries > ENTRIES_MAX {
-            return Err(format!("`{}` and what was before it hold over {ENTRIES_MAX} files (name a smaller folder)", folder.display()));
+            return Err(format!(
+                "`{}` and what was before it hold over {ENTRIES_MAX} files (name a smaller folder)",
+                folder.display()
+            ));
         }
         let (name, kind) = (entry.file_name(), entry.file_type().map_err(unreadable)?);
         let name = name.to_string_lossy();

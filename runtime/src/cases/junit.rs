@@ -12,7 +12,10 @@ pub fn document(report: &Report) -> String {
     let tests = passed + failed + wrong;
     let took = seconds(report.took);
     // Writing to a String has no error.
-    let _ = writeln!(xml, "<testsuites name=\"weir test\" tests=\"{tests}\" failures=\"{failed}\" errors=\"{wrong}\" time=\"{took}\">");
+    let _ = writeln!(
+        xml,
+        "<testsuites name=\"weir test\" tests=\"{tests}\" failures=\"{failed}\" errors=\"{wrong}\" time=\"{took}\">"
+    );
     for file in &report.files {
         suite(&mut xml, file);
     }
@@ -101,6 +104,7 @@ mod tests {
             handler: "x".to_owned(),
             cases: vec![case("good", Vec::new()), failed],
             error: Some("no component\nat all".to_owned()),
+            problems: Vec::new(),
         };
         let report = Report { files: vec![file], took: Duration::from_millis(30) };
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
 use super::{Difference, seconds};
+use crate::config::Problem;
 
 /// What a case came to.
 #[derive(Debug, Clone)]
@@ -36,8 +37,10 @@ pub struct FileRun {
     pub handler: String,
     /// Those that were run, in the order of the file.
     pub cases: Vec<CaseRun>,
-    /// Why the rest, or all of it, could not be run.
+    /// Why the rest, or all of it, could not be run; may have several lines.
     pub error: Option<String>,
+    /// What is wrong with the file itself, one by one.
+    pub problems: Vec<Problem>,
 }
 
 /// What all files came to.

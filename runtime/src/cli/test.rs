@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::direct;
 use super::output::{CliError, EXIT_FAILED, EXIT_WRONG, Global, Output};
 use super::try_event::defaults;
-use crate::cases::{self, CaseRun, FileRun, Report, Tested, find, junit};
+use crate::cases::{self, FileRun, Report, Tested, find, junit};
 use crate::config::{self, Case, CaseFile, Config, HandlerConfig, Subject};
 use crate::trial::{Effects, Place};
 
@@ -52,12 +52,13 @@ pub(super) fn run_to(args: &Test, global: &Global, output: &mut Output) -> Resul
     let mut report = runtime.block_on(async {
         let (mut report, mut places) = (Report::default(), Places { global, known: HashMap::new() });
         for file in &files {
-            if let Some(run) = places.file(file, args.filter.as_deref()).await {
-                if !global.json {
-                    shown::file(&run, output)?;
-                }
-                report.files.push(run);
+            let Some((mut run, error)) = places.file(file, args.filter.as_deref()).await else { continue };
+            if !global.json {
+                shown::file(&run, output)?;
+                error.iter().for_each(CliError::print);
             }
+            run.error = error.map(|error| error.to_string());
+            report.files.push(run);
         }
         Ok::<Report, CliError>(report)
     })?;
@@ -88,14 +89,15 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// Runs what a file has; none where nothing of it is wanted.
-    async fn file(&mut self, path: &Path, filter: Option<&str>) -> Option<FileRun> {
-        let mut run = FileRun { file: path.to_owned(), handler: String::new(), cases: Vec::new(), error: None };
+    /// Runs what a file has, and says why it could not run all of it; none where nothing of it is wanted.
+    async fn file(&mut self, path: &Path, filter: Option<&str>) -> Option<(FileRun, Option<CliError>)> {
+        let file = path.to_owned();
+        let mut run = FileRun { file, handler: String::new(), cases: Vec::new(), error: None, problems: Vec::new() };
         let CaseFile { subject, cases } = match config::load_cases(path) {
             Ok(read) => read,
             Err(problems) => {
-                run.error = Some(problems.to_string());
-                return Some(run);
+                run.problems = problems.iter().cloned().collect();
+                return Some((run, Some(CliError::Config(problems))));
             }
         };
         let wanted: Vec<&Case> = cases.iter().filter(|case| filter.is_none_or(|text| case.name.contains(text))).collect();
@@ -104,41 +106,49 @@ impl Places<'_> {
         }
         let (Subject::Handler { name, .. } | Subject::Component { name, .. }) = &subject;
         run.handler.clone_from(name);
-        let error = match self.subject(path, &subject) {
-            Ok((place, config, hops)) => {
-                let tested = Tested { place, name, config: &config, hops };
-                let (cases, error) = all(&tested, &wanted).await;
-                run.cases = cases;
-                error
-            }
-            Err(why) => Some(why),
+        let (place, config, hops) = match self.subject(path, &subject) {
+            Ok(found) => found,
+            Err(CliError::Wrong(why)) => return Some((run, Some(CliError::Wrong(format!("{}: {why}", path.display()))))),
+            Err(error) => return Some((run, Some(error))),
         };
-        run.error = error.map(|why| format!("{}: {why}", path.display()));
-        Some(run)
+        let tested = Tested { place, name, config: &config, hops };
+        for case in wanted {
+            match tested.run(case).await {
+                Ok(done) => run.cases.push(done),
+                Err(problem) => {
+                    let why = format!("{}:{}: case `{}`: handler `{name}`: {problem}", path.display(), case.line, case.name);
+                    return Some((run, Some(CliError::Wrong(why))));
+                }
+            }
+        }
+        Some((run, None))
     }
 
     /// The handler that cases are about, where it runs, and how many handlers an event may descend through.
-    fn subject(&mut self, path: &Path, subject: &Subject) -> Result<(&Place, HandlerConfig, u32), String> {
+    fn subject(&mut self, path: &Path, subject: &Subject) -> Result<(&Place, HandlerConfig, u32), CliError> {
         let file = match subject {
             Subject::Component { .. } => None,
             Subject::Handler { .. } => Some(self.config_of(path)?),
         };
         if !self.known.contains_key(&file) {
             let loaded = match &file {
-                Some(file) => config::load(file, &self.global.set).map_err(|problems| problems.to_string())?,
-                None => defaults(&[]).map_err(|error| error.to_string())?,
+                Some(file) => config::load(file, &self.global.set).map_err(CliError::Config)?,
+                None => defaults(&[])?,
             };
             let place = Place::new(&loaded, Effects::Captured);
             self.known.insert(file.clone(), (loaded, place));
         }
-        let Some((loaded, place)) = self.known.get(&file) else { return Err("no sandbox".to_owned()) };
+        let Some((loaded, place)) = self.known.get(&file) else {
+            return Err(CliError::Failed("no sandbox, which is a bug of Weir".to_owned()));
+        };
         let handler = match subject {
             Subject::Component { config, .. } => (**config).clone(),
             Subject::Handler { name, config } => {
                 let Some(handler) = loaded.handlers.get(name) else {
                     let known: Vec<String> = loaded.handlers.keys().map(|name| format!("`{name}`")).collect();
                     let (file, known) = (loaded.file.display(), known.join(", "));
-                    return Err(format!("handler `{name}` is not defined in `{file}` (known: {known})"));
+                    let text = format!("handler `{name}` is not defined in `{file}` (known: {known})");
+                    return Err(CliError::Wrong(text));
                 };
                 let mut handler = handler.clone();
                 cases::replace(&mut handler.config, config);
@@ -149,27 +159,12 @@ impl Places<'_> {
     }
 
     /// The weir.toml that a file means: the one that was named, or the nearest.
-    fn config_of(&self, path: &Path) -> Result<PathBuf, String> {
+    fn config_of(&self, path: &Path) -> Result<PathBuf, CliError> {
         let named = &self.global.config;
         if named != Path::new(Global::CONFIG) {
             return Ok(named.clone());
         }
-        let none = || "there is no weir.toml in its folder or above (name one with `-c FILE`, or a `component`)".to_owned();
-        config::nearest_config(path, Global::CONFIG).ok_or_else(none)
+        let none = "there is no weir.toml in its folder or above (name one with `-c FILE`, or a `component`)";
+        config::nearest_config(path, Global::CONFIG).ok_or_else(|| CliError::Wrong(none.to_owned()))
     }
-}
-
-/// Runs cases one after another, until the handler itself can't be used.
-async fn all(tested: &Tested<'_>, wanted: &[&Case]) -> (Vec<CaseRun>, Option<String>) {
-    let mut runs = Vec::new();
-    for case in wanted {
-        match tested.run(case).await {
-            Ok(run) => runs.push(run),
-            Err(problem) => {
-                let why = format!("case `{}`: handler `{}`: {problem}", case.name, tested.name);
-                return (runs, Some(why));
-            }
-        }
-    }
-    (runs, None)
 }

@@ -62,9 +62,7 @@ pub(super) fn read_file(file: &Path, surroundings: &Surroundings<'_>, expected: 
     let read = File::open(&path).and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         let (message, expected) = match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                (format!("`{shown}` does not exist"), expected)
-            }
+            std::io::ErrorKind::NotFound => (format!("`{shown}` does not exist"), expected),
             _ => (format!("`{shown}` cannot be read: {error}"), "a file that this user may read"),
         };
         return Err(Problem::of_file(&shown, message, "no readable file", expected).into());

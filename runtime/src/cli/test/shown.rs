@@ -8,9 +8,6 @@ const LOG_LINES: usize = 20;
 
 /// A file: a line for each case, and what is otherwise than expected below it.
 pub(super) fn file(run: &FileRun, output: &mut Output) -> Result<(), CliError> {
-    if let Some(error) = &run.error {
-        CliError::Wrong(error.clone()).print();
-    }
     if run.cases.is_empty() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 const OUTCOME: Form = Form::new("an outcome", "such as `\"done\"`; or a list, one for each run");
 const TEXTS: Form = Form::new("a text", "or a list of texts");
 const LIST: Form = Form::new("a list of texts", "such as `[\"ann@example.com\"]`");
-const THINGS: Form = Form::new("a list of tables", "each with what is checked of one; or `\"any\"`");
+const THINGS: Form = Form::new("a list of tables,", "each with what is checked of one; or `\"any\"`");
 const TABLE: Form = Form::new("a table", "of keys and their values");
 
 /// Ten years, as durations are bounded everywhere.
