@@ -15,14 +15,14 @@ mod report;
 
 use std::time::{Duration, Instant};
 
-use self::check::differences;
+use self::check::{Held, differences};
 use self::course::{Course, Run};
 pub use self::diff::Difference;
 pub use self::report::{CaseRun, FileRun, Report};
 use crate::clock;
 use crate::config::{Case, ConfigValue, Expect, HandlerConfig};
 use crate::handler::LoadProblem;
-use crate::trial::Place;
+use crate::trial::{Place, Stage};
 
 /// What an event that does not run can come to, beside the outcomes of one that does: names for `expect.outcome`.
 pub const ENDS: [&str; 3] = ["filtered", "expired", "loop"];
@@ -66,13 +66,17 @@ impl Tested<'_> {
             };
             all.add(&runs);
             match &step.expect {
-                Some(expect) => differences.extend(differences_of(expect, &runs, &place(case, at, ""))),
+                Some(expect) => {
+                    let held = held(&stage, expect).await;
+                    differences.extend(differences_of(expect, &runs, &held, &place(case, at, "")));
+                }
                 None => rest.extend(runs),
             }
         }
         if case.expect.is_some() || case.steps.iter().any(|step| step.expect.is_none()) {
             let expect = case.expect.clone().unwrap_or_default();
-            differences.extend(differences_of(&expect, &rest, ""));
+            let held = held(&stage, &expect).await;
+            differences.extend(differences_of(&expect, &rest, &held, ""));
         }
         let Tally { fuel, log, runs } = all;
         let (name, line) = (case.name.clone(), case.line);
@@ -98,8 +102,22 @@ impl Tally {
     }
 }
 
-fn differences_of(expect: &Expect, runs: &[Run], place: &str) -> Vec<Difference> {
-    let mut found = differences(expect, runs);
+/// What the buckets hold that something is expected of; else why that can't be told.
+async fn held(stage: &Stage, expect: &Expect) -> Held {
+    let mut held = Held::new();
+    for (name, _) in &expect.buckets {
+        let read = match stage.bucket(name).await {
+            Ok(Some(bucket)) => Ok(bucket),
+            Ok(None) => Err("it is not granted".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        held.insert(name.clone(), read);
+    }
+    held
+}
+
+fn differences_of(expect: &Expect, runs: &[Run], held: &Held, place: &str) -> Vec<Difference> {
+    let mut found = differences(expect, runs, held);
     for difference in &mut found {
         difference.at.insert_str(0, place);
     }

@@ -1,7 +1,7 @@
 //! Events through a handler here, for `weir try` and `weir test`: the same sandbox under the same limits, with mail and publishes
 //! captured unless it is live (sandbox.md §10). Nothing is pulled, settled or dead-lettered; what would become of an event is only said.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Config, HandlerConfig, RetryPolicy, Server};
 use crate::event::{self, Event};
 use crate::handler::{LoadProblem, Loader, Version};
+use crate::keyvalue::{BucketError, Places};
 use crate::mail::{CapturedMail, Relays};
 use crate::outbox::{Destination, Published};
 use crate::outcome::Outcome;
@@ -23,8 +24,11 @@ use crate::verdict::{Verdict, attempts_left, verdict};
 /// Instances of a trial: its own, and one in which the component is probed.
 const INSTANCES: u32 = 2;
 
-/// How long a mail that is half sent may take to be finished once its handler has ended: longer than the relay has for it.
+/// How long a mail that is half sent, or a write, may take to be finished once its handler has ended: longer than either has.
 const MAIL_END: Duration = Duration::from_secs(90);
+
+/// How long one look into a bucket may take: as long as a server has for a command.
+const READ_MAX: Duration = Duration::from_secs(30);
 
 /// What is tried.
 pub struct Trial {
@@ -42,9 +46,12 @@ pub struct Trial {
 
 /// Where effects go.
 pub enum Effects {
-    /// Mail is kept and shown.
-    Captured,
-    /// Mail leaves; what was sent before is known from this store, and not sent again.
+    /// Mail is kept and shown. Buckets are only read, those without a URL in this store (none: they begin empty); what is written stays
+    /// in memory.
+    Captured(Option<Arc<Store>>),
+    /// Mail is kept and shown, and buckets are in memory, begin empty and last as long as the stage: nothing outside is asked.
+    Apart,
+    /// Mail leaves; what was sent before is known from this store, and not sent again. Buckets are written.
     Live(Arc<Store>),
 }
 
@@ -126,12 +133,18 @@ impl Place {
     /// # Errors
     /// When the component, or a file that its configuration names, can't be used.
     pub async fn load(&self, handler: &str, config: &HandlerConfig) -> Result<Stage, LoadProblem> {
-        let relays = match &self.effects {
-            Effects::Captured => Relays::nowhere(self.runtime.clone()),
-            Effects::Live(store) => Relays::new(Arc::clone(store), self.server.mail_kept, self.runtime.clone()).capturing(),
+        let (server, runtime) = (self.server.clone(), || self.runtime.clone());
+        let nowhere = || Relays::nowhere(runtime());
+        let (relays, buckets) = match &self.effects {
+            Effects::Captured(store) => (nowhere(), Places::overlaid(store.clone(), &server.group, runtime())),
+            Effects::Apart => (nowhere(), Places::empty(runtime())),
+            Effects::Live(store) => (
+                Relays::new(Arc::clone(store), server.mail_kept, runtime()).capturing(),
+                Places::new(Arc::clone(store), &server.group, runtime()),
+            ),
         };
-        let (sandbox, guests) = (Arc::clone(&self.sandbox), self.runtime.clone());
-        let loader = Arc::new(Loader { sandbox, relays, server: self.server.clone(), guests });
+        let (sandbox, guests) = (Arc::clone(&self.sandbox), runtime());
+        let loader = Arc::new(Loader { sandbox, relays, buckets, server, guests });
         let source = loader.read(config)?;
         Loader::admit(handler, config, &source)?;
         let known = self.programs().get(source.digest()).cloned();
@@ -176,12 +189,34 @@ impl Stage {
         let mut report = sandbox::run_at(&self.version.program, &self.version.setup, job, clock).await;
         // A mail is finished whatever became of the guest; the bound on that is the mailer's own.
         let _ = tokio::time::timeout(MAIL_END, self.loader.relays.idle()).await;
+        let _ = tokio::time::timeout(MAIL_END, self.loader.buckets.idle()).await;
         let verdict = verdict(&report.outcome, tries, &self.retry, clock.unwrap_or_else(clock::now), jitter);
         let version = self.version.program.digest.to_string();
         let published = std::mem::take(&mut report.published);
         let published = if report.outcome == Outcome::Done { published } else { Vec::new() };
         let published = published.into_iter().map(|one| leaving(one, queue)).collect();
         Tried { report, version, mails: self.loader.relays.captured(), published, verdict }
+    }
+
+    /// All that a bucket of the handler holds; none: it is not granted.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn bucket(&self, name: &str) -> Result<Option<BTreeMap<String, Vec<u8>>>, BucketError> {
+        let granted = self.version.setup.buckets.as_ref().and_then(|granted| granted.open(name));
+        let Some(bucket) = granted else { return Ok(None) };
+        let (mut held, mut next) = (BTreeMap::new(), Some(0));
+        while let Some(after) = next {
+            let page = bucket.list(after, READ_MAX).await?;
+            for key in page.keys {
+                // One by one: a call answers with a bounded number of bytes.
+                if let Some(Some(value)) = bucket.read(std::slice::from_ref(&key), READ_MAX).await?.pop() {
+                    held.insert(key, value);
+                }
+            }
+            next = page.next;
+        }
+        Ok(Some(held))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What was expected, against what happened: a list of differences. Pure.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::course::Run;
@@ -8,8 +10,11 @@ use crate::config::{Check, Expect, Outcomes, Test, Things, fmt_duration};
 use crate::mail::CapturedMail;
 use crate::trial::Leaving;
 
-/// All that is otherwise than expected of these runs.
-pub(super) fn differences(expect: &Expect, runs: &[Run]) -> Vec<Difference> {
+/// What buckets hold, by name; or why that can't be told.
+pub(super) type Held = BTreeMap<String, Result<BTreeMap<String, Vec<u8>>, String>>;
+
+/// All that is otherwise than expected of these runs, and of what buckets hold after them.
+pub(super) fn differences(expect: &Expect, runs: &[Run], held: &Held) -> Vec<Difference> {
     let mut found: Vec<Difference> = outcomes(&expect.outcome, runs).into_iter().collect();
     let together = |of: fn(&Run) -> &str| {
         let texts: Vec<&str> = runs.iter().map(of).filter(|text| !text.is_empty()).collect();
@@ -41,7 +46,25 @@ pub(super) fn differences(expect: &Expect, runs: &[Run]) -> Vec<Difference> {
     found.extend(things("email", &expect.email, &mails, said_mail));
     let published: Vec<Json> = runs.iter().flat_map(|run| run.published.iter().map(|one| event(run, one))).collect();
     found.extend(things("published", &expect.published, &published, said_event));
+    found.extend(expect.buckets.iter().filter_map(|(name, test)| bucket(name, test, held.get(name)?)));
     found
+}
+
+fn bucket(name: &str, test: &Test, held: &Result<BTreeMap<String, Vec<u8>>, String>) -> Option<Difference> {
+    let (Test::Is(expected) | Test::Has(expected)) = test else { return None };
+    let held = match held {
+        Ok(held) => held,
+        Err(why) => return Some(Difference::said(&format!("keyvalue.{name}"), "a bucket", why)),
+    };
+    let value = |(key, value): (&String, &Vec<u8>)| {
+        let text = String::from_utf8_lossy(value);
+        // Who expects something else than a text expects JSON.
+        let is_text = expected.get(key).is_none_or(Json::is_string);
+        let read = if is_text { None } else { serde_json::from_slice(value).ok() };
+        (key.clone(), read.unwrap_or_else(|| Json::String(text.into_owned())))
+    };
+    let held = Json::Object(held.iter().map(value).collect());
+    one(&Check { key: format!("keyvalue.{name}"), of: "", test: test.clone() }, &held, "")
 }
 
 fn or_none(text: String) -> String {

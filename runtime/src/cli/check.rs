@@ -74,6 +74,7 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
         config: version::texts(&handler.config)?,
         mailer: None,
         publish: None,
+        buckets: None,
         max_event,
         permits: Permits::new(sandbox),
     });

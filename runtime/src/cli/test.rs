@@ -135,7 +135,7 @@ impl Places<'_> {
                 Some(file) => config::load(file, &self.global.set).map_err(CliError::Config)?,
                 None => defaults(&[])?,
             };
-            let place = Place::new(&loaded, Effects::Captured);
+            let place = Place::new(&loaded, Effects::Apart);
             self.known.insert(file.clone(), (loaded, place));
         }
         let Some((loaded, place)) = self.known.get(&file) else {

@@ -121,6 +121,8 @@ pub struct Expect {
     pub email: Things,
     /// What they published.
     pub published: Things,
+    /// What buckets hold after them, by name.
+    pub buckets: Vec<(String, Test)>,
 }
 
 /// What runs come to, by name.

@@ -49,6 +49,10 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Expect {
         log: texts(section, "log", ["log", "log-contains", "log-lacks"]),
         email: things(section, "email", mail),
         published: things(section, "published", event),
+        buckets: [("keyvalue", Test::Is as fn(Json) -> Test), ("keyvalue-contains", Test::Has)]
+            .into_iter()
+            .flat_map(|(name, test)| buckets(section, name, test))
+            .collect(),
     }
 }
 
@@ -127,6 +131,23 @@ fn event(section: &mut Section<'_, '_>) -> Vec<Check> {
     let at = steps::time(section, "at");
     checks.extend(at.map(|at| check("at", "at", Test::Is(at.to_string().into()))));
     checks
+}
+
+/// What buckets hold: `{ digest = { key = "value" } }`.
+fn buckets(section: &mut Section<'_, '_>, name: &'static str, test: fn(Json) -> Test) -> Vec<(String, Test)> {
+    let read = |section: &mut Section<'_, '_>| {
+        let _ = section.any();
+        let mut read = Vec::new();
+        for (bucket, field) in section.drain() {
+            if !matches!(field.node.value, Value::Table(_)) {
+                section.reader.refuse_form(&field, &TABLE, String::new());
+            } else if let Some(held) = json(section.reader, &field, &field.node) {
+                read.push((bucket, test(held)));
+            }
+        }
+        read
+    };
+    section.optional(name, read).unwrap_or_default()
 }
 
 fn check(key: &str, of: &'static str, test: Test) -> Check {

@@ -1,0 +1,1 @@
+//! What every place of buckets has to keep.
