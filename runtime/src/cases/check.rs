@@ -219,3 +219,6 @@ fn said_event(event: &Json) -> String {
     });
     told.collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,7 +180,8 @@ impl<'a> Course<'a> {
 }
 
 impl Run {
-    fn nothing() -> Self {
+    /// What did not run.
+    pub(super) fn nothing() -> Self {
         Self {
             outcome: "",
             reason: String::new(),

@@ -351,3 +351,6 @@ pub fn nearest_config(file: &Path, name: &str) -> Option<PathBuf> {
     let folder = std::path::absolute(file).ok()?;
     folder.ancestors().skip(1).map(|folder| folder.join(name)).find(|config| config.is_file())
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,6 +190,11 @@ impl<'e> Section<'_, 'e> {
         pattern
     }
 
+    /// Whether a key is there; this does not ask for it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
     /// Whether every key has been asked for.
     pub(super) fn is_read(&self) -> bool {
         self.table.is_empty()

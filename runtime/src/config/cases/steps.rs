@@ -74,6 +74,7 @@ fn moved(
 /// One step; `shown` is what the clock shows before it, as far as that is known.
 fn step(section: &mut Section<'_, '_>, shown: Option<Timestamp>) -> Option<Step> {
     let (at, until) = (section.take("at"), section.take("until"));
+    let is_timed = section.has("advance");
     let advance = section.duration("advance", Duration::ZERO..=ADVANCE_MAX);
     let expect = section.optional("expect", expect::read);
     let event = match section.take("event") {
@@ -98,6 +99,7 @@ fn step(section: &mut Section<'_, '_>, shown: Option<Timestamp>) -> Option<Step>
         }
         (Some(field), None) => Clock::To(instant(section, &field, shown)?),
         (None, Some(wait)) => Clock::By(wait),
+        (None, None) if is_timed => return None,
         (None, None) if event.is_none() => {
             section.missing("type", &EVENTS);
             return None;
