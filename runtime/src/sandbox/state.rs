@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Setup;
 use super::host::http::Denied;
+use super::host::keyvalue::Asked;
 use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
 use crate::clock::{self, Timestamp};
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) mail: Option<MailRun>,
     /// What was published in this run; nothing of it has left.
     pub(crate) outbox: Outbox,
+    /// What was asked of buckets.
+    pub(crate) buckets: Asked,
     /// Requests and mails begun.
     pub(crate) requests: u32,
     /// The first outside failure that a host call answered with.
@@ -65,6 +68,7 @@ impl State {
             clock: None,
             mail: None,
             outbox: Outbox::default(),
+            buckets: Asked::default(),
             requests: 0,
             outside: None,
             over: None,
@@ -73,6 +77,11 @@ impl State {
             wasi: None,
             http: None,
         }
+    }
+
+    /// What the guest holds of the host's.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     /// The wall clock that the guest and its effects go by.
