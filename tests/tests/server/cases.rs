@@ -269,3 +269,34 @@ expect = { outcome = ["retry", "retry", "retry", "retry", "retry", "retry", "ret
     assert!(ran.stderr.contains("handler `other` is not defined") && ran.stderr.contains("known: `it`"), "{ran:?}");
     assert!(!site.path("data").exists() && !site.path(".weir").exists(), "nothing is made");
 }
+
+#[test]
+fn buckets_last_over_the_events_of_a_case() {
+    let site = Site::new("");
+    let cases = r#"
+[grants]
+keyvalue = [{ bucket = "b" }]
+
+[[case]]
+name   = "over its events"
+events = [{ type = "x", id = "a", expect = { keyvalue.b = { a = "seen", n = 1 } } }, { type = "x", id = "b" }]
+expect = { keyvalue.b = { a = "seen", b = "seen", n = "2" } }
+
+[[case]]
+name   = "and no longer"
+event  = { type = "x", id = "c" }
+expect = { keyvalue-contains.b = { n = 1 } }
+"#;
+    let file = |more: &str| {
+        let text = format!("component = {:?}\n{cases}{more}", guests::SERVER_KEYVALUE);
+        site.write("b.test.toml", text.as_bytes());
+    };
+    file("");
+    let ran = site.run(&["test"]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    file("\n[[case]]\nname = \"z\"\nevent = { type = \"x\", id = \"c\" }\nexpect.keyvalue = { b = { n = 1 }, other = {} }\n");
+    let shown = site.run(&["test", "--filter", "z"]).ending(1).stdout;
+    for line in ["keyvalue.b\n", "  +   \"c\": \"seen\"", "keyvalue.other\n", "  + it is not granted\n"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+}
