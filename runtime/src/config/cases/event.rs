@@ -11,7 +11,7 @@ use super::super::reader::Field;
 use super::super::section::{Section, nearest};
 use super::super::tree::Value;
 use super::super::values::Form;
-use super::json;
+use super::file::json;
 use crate::event::{CORE_ATTRIBUTES, Event, is_json, json as format};
 use crate::sandbox::read_bounded;
 

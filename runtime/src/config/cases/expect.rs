@@ -9,7 +9,8 @@ use super::super::reader::Field;
 use super::super::section::{Section, nearest};
 use super::super::tree::Value;
 use super::super::values::{Form, fmt_duration};
-use super::{Check, Expect, Outcomes, Test, Things, here, json, steps, text};
+use super::file::{here, json, text};
+use super::{Check, Expect, Outcomes, Test, Things, steps};
 use crate::cases::ENDS;
 use crate::outcome::Outcome;
 

@@ -6,7 +6,8 @@ use super::super::reader::Field;
 use super::super::section::Section;
 use super::super::tree::Value;
 use super::super::values::Form;
-use super::{Clock, Step, event, expect, here};
+use super::file::here;
+use super::{Clock, Step, event, expect};
 use crate::clock::Timestamp;
 
 const EVENT: Form = Form::new("an event", "`event = { type = \"…\" }`; or `events`, a list of them");

@@ -1,7 +1,9 @@
 //! What a file of cases says, and what is wrong with one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::super::{Problems, Surroundings};
+use super::file::read_text;
 use super::*;
 
 fn read(text: &str) -> Result<CaseFile, Problems> {
