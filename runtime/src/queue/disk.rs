@@ -157,14 +157,18 @@ impl DiskQueue {
         }
     }
 
+    fn refuses(&self, size: u64) -> Option<QueueError> {
+        (size > self.shared.max_size).then_some(QueueError::TooLarge { size, bound: self.shared.max_size })
+    }
+
     async fn publish_batch(&self, batch: Vec<Publish>) -> Result<(), QueueError> {
         drop(self.shared.open()?);
         if batch.is_empty() {
             return Ok(());
         }
-        let size = batch.iter().map(|publish| publish.event.size() as u64).sum::<u64>();
-        if size > self.shared.max_size {
-            return Err(QueueError::TooLarge { size, bound: self.shared.max_size });
+        let size = size_of(&batch);
+        if let Some(refused) = self.refuses(size) {
+            return Err(refused);
         }
         let kib = u32::try_from(size / 1024).unwrap_or(u32::MAX).clamp(1, WAITING_KIB_MAX);
         let weight = Arc::clone(&self.shared.waiting).acquire_many_owned(kib).await.map_err(|_| QueueError::Closed)?;
@@ -206,6 +210,10 @@ fn make_folder(folder: &Path) -> Result<(), QueueError> {
     Ok(())
 }
 
+fn size_of(batch: &[Publish]) -> u64 {
+    batch.iter().map(|publish| publish.event.size() as u64).sum()
+}
+
 /// Without [`Queue::close`], the writer still ends what it began, and the folder is free afterwards.
 impl Drop for DiskQueue {
     fn drop(&mut self) {
@@ -220,6 +228,11 @@ impl Drop for DiskQueue {
 impl Queue for DiskQueue {
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>> {
         Box::pin(self.publish_batch(batch))
+    }
+
+    /// As far as the events themselves tell: on disk they are a little larger.
+    fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
+        self.refuses(size_of(batch))
     }
 
     fn pull<'a>(&'a self, subscription: &'a str, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Delivery>, QueueError>> {

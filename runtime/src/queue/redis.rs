@@ -30,7 +30,7 @@ pub mod url;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -167,6 +167,15 @@ impl Queue for RedisQueue {
 
     fn lapsed<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Vec<Position>> {
         Box::pin(async move { self.shared.find_or_adopt(subscription).lapsed().await })
+    }
+
+    fn holds(&self, subscription: &str, position: Position) -> bool {
+        let subscription = self.shared.find_or_adopt(subscription);
+        let (held, lapsed) = subscription.hold().keep(position, Instant::now(), self.shared.young());
+        if lapsed {
+            subscription.lapsing.notify_waiters();
+        }
+        held
     }
 
     fn health(&self) -> Health {

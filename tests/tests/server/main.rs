@@ -17,6 +17,7 @@ mod duplicates;
 mod examples;
 mod filters;
 mod lanes;
+mod leftover;
 mod lost;
 mod neighbours;
 mod operator;

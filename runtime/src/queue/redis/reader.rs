@@ -10,6 +10,7 @@ use ::redis::{ScriptInvocation, Value, cmd};
 use super::Shared;
 use super::answer::{self, Found, id};
 use super::scripts;
+use super::shared::is_without_group;
 use super::subscription::Subscription;
 use super::tail::Tail;
 use crate::clock;
@@ -263,10 +264,11 @@ impl Reader {
         }
     }
 
-    /// A group that is gone was removed, by this process or another.
+    /// A group that is gone was removed, by this process or somebody else; then it is made again.
     async fn explained<T>(&mut self, answer: Result<T, RedisProblem>) -> Result<T, QueueError> {
         match answer {
-            Err(problem) if problem.is("NOGROUP") || problem.to_string().contains("no such key") => {
+            Err(problem) if is_without_group(&problem) => {
+                self.shared.group_is_gone(&self.subscription);
                 Err(not_subscribed(&self.shared.name, &self.subscription.name))
             }
             other => self.shared.explained(other).await,
