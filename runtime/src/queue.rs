@@ -282,6 +282,23 @@ pub struct Features {
     pub hold: Option<Duration>,
 }
 
+impl Features {
+    /// Of a queue of one process that keeps everything, also over its end: each adapter says where it differs.
+    pub const LASTING: Self = Self {
+        at_least_once: true,
+        durable: true,
+        groups: true,
+        ordered: true,
+        delay: true,
+        counts_tries: true,
+        stable_position: true,
+        depth: true,
+        bounded: true,
+        shared: false,
+        hold: None,
+    };
+}
+
 /// Why a queue could not do as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {

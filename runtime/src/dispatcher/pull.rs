@@ -163,7 +163,7 @@ impl Subscription {
     }
 }
 
-/// Waits until a shut gate is to be looked at again.
+/// Waits until a shut gate is to be looked at again: the time at which the breaker lets a probe through, and nothing else tells of it.
 async fn until(gate: Gate) {
     match gate {
         Gate::Shut(Some(until)) => tokio::time::sleep(until.since(now())).await,

@@ -33,6 +33,7 @@ impl Again<'_> {
         if self.failures >= LAST_ATTEMPTS && self.of.runners.is_closed() {
             return None;
         }
+        // Nobody tells when a store or a queue is there again: it is asked, less and less often.
         tokio::time::sleep(self.wait).await;
         self.wait = (self.wait * 2).min(AGAIN.1);
         Some(())

@@ -248,19 +248,7 @@ impl Queue for DiskQueue {
     }
 
     fn features(&self) -> Features {
-        Features {
-            at_least_once: true,
-            durable: true,
-            groups: true,
-            ordered: true,
-            delay: true,
-            counts_tries: true,
-            stable_position: true,
-            depth: true,
-            bounded: true,
-            shared: false,
-            hold: None,
-        }
+        Features::LASTING
     }
 
     fn note(&self, subscription: &str, position: Position, tries: Tries) {

@@ -241,19 +241,7 @@ impl Queue for MemoryQueue {
 
     fn features(&self) -> Features {
         // Not `at_least_once`: when the process is gone, so is the queue.
-        Features {
-            at_least_once: false,
-            durable: false,
-            groups: true,
-            ordered: true,
-            delay: true,
-            counts_tries: true,
-            stable_position: true,
-            depth: true,
-            bounded: true,
-            shared: false,
-            hold: None,
-        }
+        Features { at_least_once: false, durable: false, ..Features::LASTING }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -206,10 +206,7 @@ impl<'a> Audit<'a> {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { runs, acked, dead, lost, killed, lapsed, not_begun, again, slow, drawn, kills, scrapes } = self;
-        write!(
-            f,
-            "{acked} acked, {dead} dead ({lost} of them lost); {runs} runs, {killed} ended by {kills} kills, "
-        )?;
+        write!(f, "{acked} acked, {dead} dead ({lost} of them lost); {runs} runs, {killed} ended by {kills} kills, ")?;
         write!(
             f,
             "{lapsed} stopped, {again} repeated, {slow} slow; {not_begun} tries not begun; {drawn} ends drawn, {scrapes} scrapes"

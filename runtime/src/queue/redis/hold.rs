@@ -87,7 +87,7 @@ impl Hold {
     pub(super) fn take_in(&mut self, mut delivery: Delivery, kept: bool, leased: Instant) {
         // What was tried and held here, and was lost sight of, the server counts as if it had just come.
         let known = self.late.remove(&delivery.position).unwrap_or_default();
-        let lost_sight = known.failed > delivery.tries.failed || (known.failed == delivery.tries.failed && known.outside > delivery.tries.outside);
+        let lost_sight = (known.failed, known.outside) > (delivery.tries.failed, delivery.tries.outside);
         if lost_sight {
             delivery.tries = known;
         }

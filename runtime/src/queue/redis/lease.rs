@@ -13,7 +13,8 @@ use crate::queue::QueueError;
 /// Leases of one call of the script, which holds up the server while it runs: about a millisecond.
 const RENEW_MAX: usize = 500;
 
-/// Looks a lease. A lease is renewed at a quarter of its time or soon after, so at the latest at a third.
+/// Looks a lease, the only thing that can tell how old a lease is. It is renewed at a quarter of its time or soon after, so at the latest
+/// at a third.
 const TICKS: u32 = 12;
 
 /// Beats until the task is dropped.

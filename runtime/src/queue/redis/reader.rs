@@ -17,7 +17,8 @@ use crate::clock;
 use crate::queue::{QueueError, not_subscribed};
 use crate::redis::RedisProblem;
 
-/// How often is looked for what others gave back, scheduled or let lapse, and how long a read blocks; at most a quarter of a lease.
+/// How often is looked for what others gave back, scheduled or let lapse, and whether the lead is free, of which the server does not tell; and
+/// how long a read blocks. At most a quarter of a lease.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Shortest time between two looks for what this process itself knows to be due: retries of a busy subscription come in small batches.
@@ -26,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Most events of one read, so that no answer is without bound; a thousand small events are parsed in about a millisecond.
 const READ_MAX: usize = 1_000;
 
-/// After a problem, before the next attempt; attempts to connect are paced by the connection itself.
+/// After a problem, before the next attempt: nobody tells that it is over. Attempts to connect are paced by the connection itself.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Reader {

@@ -239,7 +239,11 @@ fn a_note_is_written_until_the_server_has_it() {
     let tries = |failed| Tries { failed, ..Tries::default() };
     assert!(hold.note(Position(0), tries(0)));
     let first = hold.notes();
-    assert_eq!((first.as_slice(), hold.notes()), (&[(Position(0), tries(0))][..], first.clone()), "it is not known to be written");
+    assert_eq!(
+        (first.as_slice(), hold.notes()),
+        (&[(Position(0), tries(0))][..], first.clone()),
+        "it is not known to be written"
+    );
     // It begins while the first note is on its way: that one is done with, the next is not.
     assert!(hold.note(Position(0), tries(1)));
     hold.wrote(&first);

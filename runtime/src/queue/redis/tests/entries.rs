@@ -135,7 +135,8 @@ async fn large_events_are_read_in_small_numbers() {
     }
     let (mut sizes, mut count) = (Vec::new(), 0);
     while count < 80 {
-        let came = tokio::time::timeout(SOON, queue.pull(SUBSCRIPTION, NonZeroUsize::new(1_000).unwrap())).await.unwrap().unwrap();
+        let came =
+            tokio::time::timeout(SOON, queue.pull(SUBSCRIPTION, NonZeroUsize::new(1_000).unwrap())).await.unwrap().unwrap();
         count += came.len() as u64;
         sizes.push(came.iter().map(|came| came.event.size()).sum::<usize>());
         ack(&queue, came).await;
