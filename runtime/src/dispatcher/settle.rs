@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::Subscription;
 use super::ended::{End, Ended};
 use crate::clock::now;
@@ -56,6 +58,10 @@ impl Subscription {
                 && let Some(late) = self.settle(&letters).await
             {
                 self.count_ended(&letters, &late);
+                // What lapsed with them must not go on in their lanes.
+                if let Some(lost) = self.queue.lapsed(&self.name).now_or_never() {
+                    self.lose(&lost);
+                }
                 let runners = self.work.leave(&letters);
                 self.start_runners(runners);
             }

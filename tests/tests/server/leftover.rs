@@ -75,3 +75,27 @@ fn on_disk() {
         ends_acked(&site, if is_noted { "noted" } else { "not noted" });
     }
 }
+
+/// A process that was frozen for longer than its lease gives up what another has handled meanwhile: too late for a letter.
+#[test]
+fn a_frozen_process_writes_none() {
+    let redis = RedisServer::start(Keeps::Nothing, &[]);
+    let queue = format!("{}?stream=events&lease=1s", redis.url(0));
+    let more = "retry.attempts = 1\nlimits.deadline = \"2s\"\n";
+    let (slow, quick) =
+        (Site::new(&one_handler(&queue, guests::SERVER_SLOW, more)), Site::new(&one_handler(&queue, guests::SERVER_LOG, "")));
+    let frozen = slow.start();
+    frozen.accept("events", "1", &json!(600_000));
+    frozen.eventually("it runs", |server| in_flight(server) == 1);
+    frozen.signal(Signal::STOP);
+    let other = quick.start();
+    other.ended(1);
+    frozen.signal(Signal::CONT);
+    frozen.eventually("its run is over", |server| in_flight(server) == 0);
+    let returned = frozen.metrics().sum("weir_events_returned_total", &[("cause", "lease")]);
+    assert_eq!((returned, other.dead(), other.handler("it")["ended"]["acked"].clone()), (1, Vec::new(), json!(1)));
+}
+
+fn in_flight(server: &Server) -> u64 {
+    server.metrics().sum("weir_events_in_flight", &[])
+}

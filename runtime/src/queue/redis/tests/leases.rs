@@ -13,6 +13,8 @@ async fn what_a_frozen_process_held_goes_to_another_and_its_settlement_is_late()
     lock(&frozen.tasks).abort_all();
     let came = pull(&other, 2).await;
     assert!(came.iter().all(|delivery| delivery.tries.failed == 1), "a lapsed lease counts as a try: {came:?}");
+    assert!(held.iter().all(|held| !frozen.holds(SUBSCRIPTION, held.position)), "it can't know better");
+    assert!(came.iter().all(|came| other.holds(SUBSCRIPTION, came.position)));
     let mut late = settle(&frozen, held, Settle::Ack).await;
     late.sort_unstable();
     let positions: Vec<_> = came.iter().map(|delivery| delivery.position).collect();
