@@ -18,6 +18,7 @@ mod examples;
 mod filters;
 mod keyvalue;
 mod lanes;
+mod leftover;
 mod lost;
 mod neighbours;
 mod operator;
