@@ -19,6 +19,7 @@ mod examples;
 mod filters;
 mod keyvalue;
 mod lanes;
+mod leftover;
 mod lost;
 mod neighbours;
 mod operator;
