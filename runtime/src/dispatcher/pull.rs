@@ -15,10 +15,9 @@ use super::admit::{Admission, Rules, admit};
 use super::ended::{End, Ended};
 use super::gate::Gate;
 use super::lanes::Item;
-use crate::clock::now;
 use crate::filter::EvaluationError;
 use crate::outcome::Outcome;
-use crate::queue::{Delivery, QueueError};
+use crate::queue::{Delivery, QueueError, timer};
 use crate::verdict::Verdict;
 
 /// How long the runners of a subscription may take nothing while events wait, before each gets a runner of its own: a run is short in
@@ -164,7 +163,7 @@ impl Subscription {
 /// Waits until a shut gate is to be looked at again.
 async fn until(gate: Gate) {
     match gate {
-        Gate::Shut(Some(until)) => tokio::time::sleep(until.since(now())).await,
+        Gate::Shut(until) => timer::until(until, std::future::pending()).await,
         _ => std::future::pending().await,
     }
 }
