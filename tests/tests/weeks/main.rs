@@ -17,6 +17,9 @@
 mod timers;
 mod world;
 
+use weir_tests::clock::Clock;
+use weir_tests::server::Site;
+
 /// For the guest `weeks_*` the test that it is for, under the guest's name.
 mod each_guest {
     use weir_tests::assert_test_exists;
@@ -24,6 +27,29 @@ mod each_guest {
     use super::timers::what_is_to_happen_later_happens_then_on_disk as weeks_timer;
 
     weir_tests::foreach_weeks!(assert_test_exists);
+}
+
+/// A build that goes by a file says so, and does nothing without it; every other build knows nothing of it.
+#[test]
+fn a_build_whose_time_is_a_file_says_so() {
+    let clock = Clock::new("2026-03-08T07:00:00Z".parse().unwrap());
+    let config = "[queue.events]\nurl = \"disk:./data\"\n";
+    let (site, other) = (Site::with_clock(config, &clock), Site::new(config));
+    let version = |site: &Site| site.run(&["--version"]).ending(0).stdout;
+    assert_eq!(version(&site).trim(), format!("{} (test-clock)", version(&other).trim()));
+    let _ = site.run(&["check"]).ending(0);
+    for (path, said) in [(None, "name one in WEIR_TEST_CLOCK"), (Some("nowhere"), "`nowhere`: can't be read")] {
+        let mut command = site.command(&["check"]);
+        command.env_remove("WEIR_TEST_CLOCK").envs(path.map(|path| ("WEIR_TEST_CLOCK", path)));
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && stderr.contains(said), "{path:?}: {output:?}");
+    }
+    let mut command = other.command(&["check"]);
+    let output = command.env("WEIR_TEST_CLOCK", "nowhere").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let server = site.start();
+    let _ = server.logged("this is a test build: the time comes from a file", 1);
 }
 
 /// The seed of a test's choices: `WEIR_SEED`, or one that is told.
