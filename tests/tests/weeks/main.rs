@@ -14,6 +14,8 @@
     reason = "what fails here fails the test; each run says its seed"
 )]
 
+mod oracle;
+mod rules;
 mod timers;
 mod world;
 

@@ -66,7 +66,7 @@ fn what_is_put_off_happens_then(place: Place) {
         match step {
             Step::Publish { way, name, wait } => {
                 let due = world.now() + wait;
-                world.expect(due, format!("{name}@example.com: hello"));
+                world.expect(due, format!("{name}@example.com: hello"), None);
                 match way {
                     0 => world.publish(&event("at", &name, json!(format!("{name} {}", due.as_millisecond())))),
                     1 => world.publish_later(&event("mail", &name, json!(format!("{name} 0"))), wait),
@@ -115,7 +115,7 @@ fn what_is_kept_is_forgotten_in_time() {
         ] {
             world.go(begin + after);
             if mailed > world.mails() {
-                world.expect(world.now(), "copy@example.com: hello");
+                world.expect(world.now(), "copy@example.com: hello", None);
             }
             world.publish(&copy);
             assert_eq!((world.mails(), ended(&world, "duplicate")), (mailed, duplicates), "{place:?} after {after:#}");

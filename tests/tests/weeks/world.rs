@@ -11,10 +11,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use weir_tests::clock::Clock;
 use weir_tests::redis::{Keeps, RedisServer};
+use weir_tests::server::log::Log;
 use weir_tests::server::{Server, Site};
 
-/// Longest step of the clock while nothing is due: what is looked at from time to time is looked at often.
-const STEP: SignedDuration = SignedDuration::from_mins(90);
+use crate::oracle::Quiet;
+
+/// Longest step of the clock while nothing is due: what comes at a time at which nobody expects it is found out.
+const STEP: SignedDuration = SignedDuration::from_hours(3);
 
 /// How long the clock stands, of real time, where nothing may happen: a server looks at it every 4 ms.
 const PACE: Duration = Duration::from_millis(10);
@@ -40,10 +43,20 @@ pub(crate) struct World {
     _redis: Option<RedisServer>,
     outbox: TempDir,
     files: BTreeSet<String>,
-    /// Mails that have not come: when they are due, and what tells them.
-    expected: BTreeMap<Timestamp, Vec<String>>,
+    /// Mails that have not come, by when they are due.
+    expected: BTreeMap<Timestamp, Vec<Expected>>,
     mails: usize,
     turn: usize,
+    /// Of processes that were killed.
+    logs: Vec<Log>,
+}
+
+/// A mail that has not come.
+struct Expected {
+    /// What tells it.
+    told: String,
+    /// When it is not sent, should it be late.
+    quiet: Option<Quiet>,
 }
 
 /// A mail in the outbox.
@@ -52,7 +65,6 @@ pub(crate) struct Mail {
     pub(crate) at: Timestamp,
     pub(crate) to: String,
     pub(crate) subject: String,
-    pub(crate) text: String,
 }
 
 impl World {
@@ -77,7 +89,7 @@ impl World {
         let sites: Vec<Site> = names.iter().map(site).collect();
         let servers = sites.iter().map(|site| Some(start(site))).collect();
         let (files, expected) = (BTreeSet::new(), BTreeMap::new());
-        Self { clock, servers, sites, _redis: redis, outbox, files, expected, mails: 0, turn: 0 }
+        Self { clock, servers, sites, _redis: redis, outbox, files, expected, mails: 0, turn: 0, logs: Vec::new() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -106,17 +118,18 @@ impl World {
         running[self.turn % running.len()]
     }
 
-    /// Enters in the ledger that a mail is due.
-    pub(crate) fn expect(&mut self, due: Timestamp, mail: impl Into<String>) {
+    /// Enters in the ledger that a mail is due. Should it be late, it waits for the end of quiet hours.
+    pub(crate) fn expect(&mut self, due: Timestamp, told: impl Into<String>, quiet: Option<Quiet>) {
         assert!(due >= self.now(), "nothing is expected of the past");
-        self.expected.entry(due).or_default().push(mail.into());
+        self.expected.entry(due).or_default().push(Expected { told: told.into(), quiet });
     }
 
-    /// Takes something out of the ledger that will not come after all.
-    pub(crate) fn expect_no_more(&mut self, due: Timestamp, mail: &str) {
-        let mails = self.expected.get_mut(&due).unwrap();
-        let at = mails.iter().position(|known| known == mail).unwrap();
-        let _ = mails.remove(at);
+    /// Takes a mail out of the ledger that will not come after all; whether it was there.
+    pub(crate) fn withdraw(&mut self, told: &str) -> bool {
+        let before: usize = self.expected.values().map(Vec::len).sum();
+        self.expected.values_mut().for_each(|mails| mails.retain(|mail| mail.told != told));
+        self.expected.retain(|_, mails| !mails.is_empty());
+        before > self.expected.values().map(Vec::len).sum()
     }
 
     /// Publishes an event and waits until it was looked at.
@@ -125,6 +138,22 @@ impl World {
         let answer = self.any().publish("events", event);
         assert_eq!(answer.status, 202, "{answer:?}");
         self.wait("the event is handled", |world| world.handled() > before);
+        self.settle();
+        self.come();
+    }
+
+    /// Publishes an event and kills a process at that moment, which may have it in hand; it comes back at once.
+    pub(crate) fn publish_and_kill(&mut self, event: &Value, index: usize) {
+        let answer = self.any().publish("events", event);
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let log = self.servers[index].take().unwrap().kill9_unasked();
+        self.logs.push(log);
+        self.servers[index] = Some(start(&self.sites[index]));
+        self.wait("the event is acknowledged", |world| {
+            let logs = world.running().map(Server::log).chain(&world.logs);
+            let mut lines = logs.flat_map(|log| log.with("event acknowledged"));
+            lines.any(|line| line["event"] == event["id"])
+        });
         self.settle();
         self.come();
     }
@@ -143,7 +172,7 @@ impl World {
             let due = self.expected.range(ahead).next().map(|(due, _)| *due);
             let next = to.min(self.now() + STEP).min(due.unwrap_or(Timestamp::MAX));
             let before = next - SignedDuration::from_secs(1);
-            if before > self.now() {
+            if before > self.now() && (due == Some(next) || next < to) {
                 self.clock.set(before);
                 std::thread::sleep(PACE);
                 self.nothing_comes();
@@ -166,6 +195,12 @@ impl World {
     /// Starts a process again: what was due while none ran comes now.
     pub(crate) fn start_again(&mut self, index: usize) {
         assert!(self.servers[index].is_none());
+        let now = self.now();
+        let later = self.expected.split_off(&now);
+        for mail in std::mem::replace(&mut self.expected, later).into_values().flatten() {
+            let due = mail.quiet.as_ref().map_or(now, |quiet| quiet.end(now));
+            self.expected.entry(due).or_default().push(mail);
+        }
         self.servers[index] = Some(start(&self.sites[index]));
         self.come();
     }
@@ -174,7 +209,8 @@ impl World {
     pub(crate) fn end(mut self) {
         self.settle();
         self.nothing_comes();
-        assert!(self.expected.is_empty(), "never came: {:?}", self.expected);
+        let missing: Vec<&str> = self.expected.values().flatten().map(|mail| mail.told.as_str()).collect();
+        assert!(missing.is_empty(), "never came: {missing:?}");
         for server in self.running() {
             assert_eq!(server.dead(), Vec::<Value>::new());
         }
@@ -187,7 +223,8 @@ impl World {
         }
         let now = self.now();
         let later = self.expected.split_off(&(now + SignedDuration::from_nanos(1)));
-        let mut due: Vec<String> = std::mem::replace(&mut self.expected, later).into_values().flatten().collect();
+        let due = std::mem::replace(&mut self.expected, later).into_values().flatten();
+        let mut due: Vec<String> = due.map(|mail| mail.told).collect();
         if due.is_empty() {
             return;
         }
@@ -230,11 +267,13 @@ impl World {
         self.running().map(of).sum()
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until nothing is under way: neither here, nor with a process that was killed and whose leases stand.
     fn settle(&self) {
-        self.wait("nothing runs", |world| {
-            world.running().all(|server| server.metrics().sum("weir_events_in_flight", &[]) == 0)
-        });
+        let leased = |server: &Server| {
+            let queue = server.get("/api/queues").body[0]["subscriptions"][0]["in_flight"].as_u64();
+            queue != Some(0) || server.metrics().sum("weir_events_in_flight", &[]) > 0
+        };
+        self.wait("nothing runs", |world| !world.running().any(leased));
     }
 
     /// Waits until this holds.
@@ -270,7 +309,10 @@ impl Mail {
         assert_eq!(mail.date().unwrap().to_timestamp(), at.as_second(), "its Date is of the same clock: {name}");
         let to = mail.header_raw("X-Weir-Recipients").unwrap().trim().to_owned();
         let subject = mail.subject().unwrap_or_default().to_owned();
-        Self { at, to, subject, text: mail.body_text(0).unwrap_or_default().trim().to_owned() }
+        // The smallest handler says what time it took it to be.
+        let text = mail.body_text(0).unwrap_or_default().trim().parse::<i64>();
+        assert!(text.is_err() || text == Ok(at.as_millisecond()), "the handler's time is of the same clock: {name}");
+        Self { at, to, subject }
     }
 
     /// What tells it from others: to whom, and its subject.
