@@ -9,6 +9,7 @@ use std::io::Write as _;
 use serde_json::Value;
 use weir_tests::server::event;
 
+mod cases;
 mod commands;
 mod dead;
 mod delivery;
@@ -37,6 +38,7 @@ mod trial;
 mod each_guest {
     use weir_tests::assert_test_exists;
 
+    use super::cases::case_timers;
     use super::delivery::every_accepted_event_is_handled_at_least_once as server_log;
     use super::drain::what_runs_is_finished as server_slow;
     use super::keyvalue::what_is_kept_outlives_the_server as server_keyvalue;
@@ -49,6 +51,7 @@ mod each_guest {
     use super::retries::attempts_rise_until_it_works as server_until;
 
     weir_tests::foreach_server!(assert_test_exists);
+    weir_tests::foreach_case!(assert_test_exists);
 }
 
 /// A `weir.toml` with one queue `events` and one handler `it` that reads it; `more` stands in the handler's table.
