@@ -326,6 +326,7 @@ fn setup(sandbox: &Sandbox) -> Setup {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(sandbox),
     }

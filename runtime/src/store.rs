@@ -1,9 +1,10 @@
-//! What processes must share and what must outlive one, beside the queues (delivery.md §6): mails sent, duplicates, pauses, and the
-//! dead letters that no broker holds. This page is its face; where it is kept: `store/embedded.rs`, `store/redis.rs`.
+//! What processes must share and what must outlive one, beside the queues (delivery.md §6): mails sent, duplicates, pauses, buckets, and
+//! the dead letters that no broker holds. This page is its face; where it is kept: `store/embedded.rs`, `store/redis.rs`.
 //!
 //! A write is answered once it is durable. Nothing here decides what is a dead letter, a duplicate's end, or whether a mail may be
 //! sent again.
 
+mod buckets;
 mod duplicates;
 mod embedded;
 #[cfg(feature = "redis")]

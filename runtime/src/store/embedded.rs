@@ -4,6 +4,7 @@
 //! is answered after the sync that holds it. Claims of duplicates are in memory alone: they end with the process that holds them, and
 //! so do the runs that they stand for.
 
+mod buckets;
 mod claims;
 mod dead;
 mod duplicates;

@@ -58,7 +58,7 @@ fn keys_of_later_versions() {
     }
     check_line("[handler.notify.limits]", "fuel = 'off'", "8 'off' → `fuel = \"off\"`: not in this version yet");
     check_line("[handler.notify.limits]", "response = 1", "1 response → `response`: not in this version yet");
-    for key in ["http", "keyvalue", "files", "env", "args", "secrets"] {
+    for key in ["http", "files", "env", "args", "secrets"] {
         check_line("[handler.notify.grants]", &format!("{key} = []"), &format!("1 {key} → `{key}`: not in this version yet"));
     }
     check_line("[ceilings]", "fuel = 5", "1 fuel → `ceilings.fuel`: not in this version yet");
