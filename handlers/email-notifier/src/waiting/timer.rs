@@ -66,7 +66,7 @@ pub(crate) fn send<'r>(
     match step {
         Step::Send(number) => {
             let batch = list.batches.iter().find(|batch| batch.number == number).cloned().unwrap_or_default();
-            deliver(world, &rule, window, &list, &batch, context)
+            Post { world, rule: &rule, window, context }.deliver(&list, &batch)
         }
         Step::Busy(until) => Err(busy(now, until)),
         // Somebody else took it meanwhile.
@@ -92,60 +92,63 @@ pub(crate) fn sweep(world: &dyn World, window: &Window) -> Result {
     world.delete(&[window.key()])
 }
 
-/// Sends one batch, and notes how it ended.
-fn deliver(
-    world: &dyn World,
-    rule: &Rule<'_>,
-    window: &Window,
-    list: &List,
-    batch: &Batch,
-    context: &Context<'_>,
-) -> Result {
-    let sent = write(world, rule, window, list, batch, context);
-    let ended = update(world, &window.key(), |before| {
-        let Some(before) = before else { return Ok((None, ())) };
-        let mut list: List = read(&window.key(), before)?;
-        list.end(batch.number, sent.is_ok().then(|| world.now()));
-        Ok((Some(serde_json::to_vec(&list)?), ()))
-    });
-    // What the mail came to counts first: a note that is missing is made by the next attempt.
-    sent?;
-    ended?;
-    world.delete(&batch.events.iter().map(|event| window.item(*event)).collect::<Vec<_>>())
+/// A window on its way to the relay.
+struct Post<'a> {
+    world: &'a dyn World,
+    rule: &'a Rule<'a>,
+    window: &'a Window,
+    context: &'a Context<'a>,
 }
 
-fn write(world: &dyn World, rule: &Rule<'_>, window: &Window, list: &List, batch: &Batch, context: &Context<'_>) -> Result {
-    let mut answered = 0;
-    let mut events = Vec::new();
-    for item in items(world, window, batch)? {
-        if answers::answered(world, rule, &item)? {
-            answered += 1;
-        } else {
-            events.push(item.event());
+impl Post<'_> {
+    /// Sends one batch, and notes how it ended.
+    fn deliver(&self, list: &List, batch: &Batch) -> Result {
+        let Post { world, window, .. } = *self;
+        let sent = self.send(list, batch);
+        let ended = update(world, &window.key(), |before| {
+            let Some(before) = before else { return Ok((None, ())) };
+            let mut list: List = read(&window.key(), before)?;
+            list.end(batch.number, sent.is_ok().then(|| world.now()));
+            Ok((Some(serde_json::to_vec(&list)?), ()))
+        });
+        // What the mail came to counts first: a note that is missing is made by the next attempt.
+        sent?;
+        ended?;
+        world.delete(&batch.events.iter().map(|event| window.item(*event)).collect::<Vec<_>>())
+    }
+
+    fn send(&self, list: &List, batch: &Batch) -> Result {
+        let (rule, mut answered, mut events) = (self.rule, 0, Vec::new());
+        for item in items(self.world, self.window, batch)? {
+            if answers::answered(self.world, rule, &item)? {
+                answered += 1;
+            } else {
+                events.push(item.event());
+            }
         }
-    }
-    let count = batch.count() - answered;
-    if count == 0 {
-        log::info!("rule `{}`: not sent, a later event made it needless", rule.name);
-        return Ok(());
-    }
-    let part = if batch.number == 0 { String::new() } else { format!(" #{}", batch.number) };
-    let mut messages = Vec::new();
-    let mut failures = Vec::new();
-    let groups: Vec<&[Event]> = if rule.is_digest() { vec![&events] } else { events.chunks(1).collect() };
-    let several = groups.len() > 1;
-    for events in groups {
-        let Some(event) = events.last() else { continue };
-        let of = if several { format!("{part} @{:016x}", super::identity(event)) } else { part.clone() };
-        let count = if rule.is_digest() { count } else { 1 };
-        let mail = mail::Subject { event, events, count, to: list.to.as_ref(), part: &of };
-        match mail::messages(rule, &mail, context) {
-            Ok(made) => messages.extend(made),
-            Err(failure) => failures.push(failure.context(format!("rule `{}`", rule.name))),
+        let count = batch.count() - answered;
+        if count == 0 {
+            log::info!("rule `{}`: not sent, a later event made it needless", rule.name);
+            return Ok(());
         }
+        let part = if batch.number == 0 { String::new() } else { format!(" #{}", batch.number) };
+        let groups: Vec<&[Event]> = if rule.is_digest() { vec![&events] } else { events.chunks(1).collect() };
+        let several = groups.len() > 1;
+        let mut failures = Vec::new();
+        for events in groups {
+            let Some(event) = events.last() else { continue };
+            let part = if several { format!("{part} @{:016x}", super::identity(event)) } else { part.clone() };
+            let count = if rule.is_digest() { count } else { 1 };
+            let about = mail::Subject { event, events, count, to: list.to.as_ref(), part: &part };
+            match mail::messages(rule, &about, self.context) {
+                Ok(messages) => {
+                    failures.extend(messages.into_iter().filter_map(|message| self.world.send(rule.name, message).err()));
+                }
+                Err(failure) => failures.push(failure.context(format!("rule `{}`", rule.name))),
+            }
+        }
+        crate::settle(failures)
     }
-    failures.extend(messages.into_iter().filter_map(|message| world.send(rule.name, message).err()));
-    crate::settle(failures)
 }
 
 /// The events of a batch that are shown.
