@@ -14,7 +14,7 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 
 /// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
-const SUITES: [&str; 8] = ["outcome", "event", "limit", "import", "load", "publish", "server", "chaos"];
+const SUITES: [&str; 9] = ["outcome", "event", "limit", "import", "load", "publish", "keyvalue", "server", "chaos"];
 
 /// The guest with a large first memory.
 const LARGE: &str = "limit_good_large";
@@ -49,7 +49,7 @@ fn main() {
 fn build() -> Result<()> {
     let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("guests");
     let out = PathBuf::from(variable("OUT_DIR")?);
-    for watched in ["guests", "../wit/weir-events-0.1.0", "../.cargo/config.toml"] {
+    for watched in ["guests", "../wit", "../.cargo/config.toml"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     let mut guests = rust_guests(&folder, &out)?;

@@ -277,6 +277,14 @@ impl DeadLetters for Store {
         }
     }
 
+    fn forget<'a>(&'a self, queue: &'a str, ids: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => Box::pin(store.forget_dead(queue, ids)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.forget_dead(queue, ids)),
+        }
+    }
+
     fn counts(&self) -> BoxFuture<'_, Result<DeadCounts, StoreError>> {
         match &self.backend {
             Backend::Embedded(store) => {

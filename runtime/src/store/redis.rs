@@ -136,6 +136,10 @@ impl RedisStore {
         Ok(removed.contains(&true))
     }
 
+    pub(super) async fn forget_dead(&self, queue: &str, ids: &[String]) -> Result<(), StoreError> {
+        self.place(queue).forget(queue, ids).await
+    }
+
     pub(super) async fn dead_counts(&self) -> Result<DeadCounts, StoreError> {
         let places = self.places().await?;
         let counts = try_join_all(places.iter().map(DeadLetters::counts)).await?;
