@@ -134,6 +134,9 @@ impl Post<'_> {
         let part = if batch.number == 0 { String::new() } else { format!(" #{}", batch.number) };
         let groups: Vec<&[Event]> = if rule.is_digest() { vec![&events] } else { events.chunks(1).collect() };
         let several = groups.len() > 1;
+        if events.is_empty() || (!rule.is_digest() && count > events.len()) {
+            log::warn!("rule `{}`: {} events were only counted, and no mail tells of them", rule.name, count - events.len());
+        }
         let mut failures = Vec::new();
         for events in groups {
             let Some(event) = events.last() else { continue };
