@@ -5,7 +5,7 @@ mod table;
 
 use std::fmt;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use crate::path::Path;
 use crate::recipients::Who;
