@@ -44,7 +44,7 @@ fn handle(event: Event<Bytes>, delivery: Delivery) -> Result {
     }
     let id = event.id.clone();
     match event.decode::<Timer>()?.data {
-        Timer::Arm(window) => enter::arm(&server, &window),
+        Timer::Arm(window) => enter::arm(&server, &id, &window),
         Timer::Send(window) => {
             let run = timer::Run { id: &id, time_left: delivery.time_left };
             timer::send(&server, &run, &window, &|| Rules::parse(&text).map_err(broken), &context)

@@ -73,7 +73,7 @@ pub(crate) fn enter(world: &dyn World, entry: &Entry<'_>) -> Result {
             // One timer is enough for all who wait together, once it is certain.
             Added::Waits { armed: true, .. } => return Ok(()),
             Added::Waits { batch, .. } if entry.to.is_some() => {
-                let id = digest(&[&entry.window.slot, &entry.window.end.to_string(), &batch.to_string()]);
+                let id = digest(&[&entry.window.slot, &entry.window.end.to_string(), &batch.to_string(), &id.to_string()]);
                 return world.publish(format!("arm-{id}"), &Timer::Arm(entry.window.clone()), world.now());
             }
             Added::Waits { batch, due, .. } => return timers(world, &entry.window, batch, due),
@@ -86,7 +86,7 @@ pub(crate) fn enter(world: &dyn World, entry: &Entry<'_>) -> Result {
 }
 
 fn waits(list: &List) -> Added {
-    Added::Waits { batch: list.next(), due: list.due, armed: list.armed == Some(list.next()) }
+    Added::Waits { batch: list.next(), due: list.due, armed: list.armed.as_ref().is_some_and(|(batch, _)| *batch == list.next()) }
 }
 
 /// Publishes the timers of a window: the one that sends its batch `batch`, and the one that forgets it. Every attempt gives the same.
@@ -97,24 +97,24 @@ fn timers(world: &dyn World, window: &Window, batch: u32, due: i64) -> Result {
     sweep(world, window, later(due, KEPT))
 }
 
-/// Gives a digest its timer, which is certain from then on: this is a delivery that comes until it was acknowledged.
-pub(crate) fn arm(world: &dyn World, window: &Window) -> Result {
+/// Gives a digest its timer. `id` is that of the delivery in hand: once it stands in the list the timer is certain, since this delivery
+/// comes again until it was acknowledged, and the timer has left by then. Others have nothing to do.
+pub(crate) fn arm(world: &dyn World, id: &str, window: &Window) -> Result {
     let key = window.key();
     let armed = update(world, &key, |before| {
         let Some(before) = before else { return Ok((None, None)) };
         let mut list: List = read(&key, before)?;
-        if !list.waits() {
-            return Ok((None, Some((None, list.due))));
+        let next = list.next();
+        match &list.armed {
+            Some((batch, by)) if *batch == next && by == id => return Ok((None, Some((next, list.due)))),
+            Some((batch, _)) if *batch == next => return Ok((None, None)),
+            // What waited has been taken, and by whom this one was needed is not known any more.
+            _ if !list.waits() => return Ok((None, Some((next, list.due)))),
+            _ => list.armed = Some((next, id.to_owned())),
         }
-        list.armed = Some(list.next());
-        Ok((Some(serde_json::to_vec(&list)?), Some((list.armed, list.due))))
+        Ok((Some(serde_json::to_vec(&list)?), Some((next, list.due))))
     })?;
-    match armed {
-        None => Ok(()),
-        Some((Some(batch), due)) => timers(world, window, batch, due),
-        // Another timer was there first; this one may still have to see that it is forgotten.
-        Some((None, due)) => sweep(world, window, later(Timestamp::from_millisecond(due).unwrap_or(Timestamp::MAX), KEPT)),
-    }
+    armed.map_or(Ok(()), |(batch, due)| timers(world, window, batch, due))
 }
 
 /// Takes an event into a digest. `first` is the window of the time when it came, `open` the one of now; they differ for an event that was

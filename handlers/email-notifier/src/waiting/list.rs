@@ -1,5 +1,7 @@
 //! The list of a window, as a value: what waits, what was taken as a batch, what was sent. No clock and no bucket.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +24,13 @@ pub(crate) struct List {
     pub(crate) to: Option<Recipients>,
     /// Events that wait.
     #[serde(default)]
-    pub(crate) waiting: Vec<u64>,
+    pub(crate) waiting: Ids,
     /// How many wait beside them, which are only counted.
     #[serde(default)]
     pub(crate) beyond: u32,
-    /// The batch for which a timer is on its way.
+    /// The batch for which a timer is on its way, and the id of the delivery that publishes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) armed: Option<u32>,
+    pub(crate) armed: Option<(u32, String)>,
     /// What timers took.
     #[serde(default)]
     pub(crate) batches: Vec<Batch>,
@@ -43,7 +45,7 @@ pub(crate) struct Batch {
     /// Its number in the window, which is in the key of its mail.
     pub(crate) number: u32,
     /// Which.
-    pub(crate) events: Vec<u64>,
+    pub(crate) events: Ids,
     /// How many beside them.
     pub(crate) beyond: u32,
     /// The id of the timer that sends it, and nobody else.
@@ -53,6 +55,12 @@ pub(crate) struct Batch {
     /// Whether it was sent.
     pub(crate) sent: bool,
 }
+
+/// Events, as one text of 16 hexadecimal digits each: a list is read and written for every event of a digest, and numbers in JSON would
+/// cost ten times the fuel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Ids(String);
 
 /// Where an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +91,9 @@ pub(crate) enum Step {
 impl List {
     /// Where an event is.
     pub(crate) fn find(&self, event: u64) -> Known {
-        if self.waiting.contains(&event) {
+        if self.waiting.contains(event) {
             Known::Waiting
-        } else if self.batches.iter().any(|batch| batch.events.contains(&event)) {
+        } else if self.batches.iter().any(|batch| batch.events.contains(event)) {
             Known::Taken
         } else {
             self.moved.iter().find(|(id, _)| *id == event).map_or(Known::No, |(_, end)| Known::Moved(*end))
@@ -163,6 +171,37 @@ impl List {
     /// When the last mail left, in milliseconds since 1970; before any, when it is due.
     pub(crate) fn last_sent(&self) -> i64 {
         self.batches.iter().filter(|batch| batch.sent).map(|batch| batch.until).max().unwrap_or(self.due)
+    }
+}
+
+impl Ids {
+    /// Digits of one.
+    const DIGITS: usize = 16;
+
+    /// Adds one.
+    pub(crate) fn push(&mut self, event: u64) {
+        let _ = write!(self.0, "{event:016x}");
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len() / Self::DIGITS
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn contains(&self, event: u64) -> bool {
+        let wanted = format!("{event:016x}");
+        self.0.as_bytes().chunks(Self::DIGITS).any(|id| id == wanted.as_bytes())
+    }
+
+    /// All of them, in the order in which they came.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = u64> {
+        let chunks = self.0.as_bytes().chunks(Self::DIGITS);
+        chunks.filter_map(|id| u64::from_str_radix(str::from_utf8(id).ok()?, 16).ok())
     }
 }
 

@@ -87,8 +87,8 @@ pub(crate) fn sweep(world: &dyn World, window: &Window) -> Result {
     if unsent > 0 {
         log::warn!("rule `{}`: {unsent} events that waited for it were never sent and are forgotten", window.rule);
     }
-    let events = list.waiting.iter().chain(list.batches.iter().flat_map(|batch| &batch.events));
-    world.delete(&events.map(|event| window.item(*event)).collect::<Vec<_>>())?;
+    let events = list.waiting.iter().chain(list.batches.iter().flat_map(|batch| batch.events.iter()));
+    world.delete(&events.map(|event| window.item(event)).collect::<Vec<_>>())?;
     world.delete(&[window.key()])
 }
 
@@ -114,7 +114,7 @@ impl Post<'_> {
         // What the mail came to counts first: a note that is missing is made by the next attempt.
         sent?;
         ended?;
-        world.delete(&batch.events.iter().map(|event| window.item(*event)).collect::<Vec<_>>())
+        world.delete(&batch.events.iter().map(|event| window.item(event)).collect::<Vec<_>>())
     }
 
     fn send(&self, list: &List, batch: &Batch) -> Result {
@@ -158,7 +158,7 @@ impl Post<'_> {
 fn items(world: &dyn World, window: &Window, batch: &Batch) -> Result<Vec<Item>> {
     let mut bytes = 0;
     let mut items = Vec::new();
-    for key in batch.events.iter().take(SHOWN_MAX).map(|event| window.item(*event)) {
+    for key in batch.events.iter().take(SHOWN_MAX).map(|event| window.item(event)) {
         let Some(value) = get(world, &key)? else { continue };
         bytes += value.len();
         if bytes > SHOWN_BYTES && !items.is_empty() {
@@ -172,9 +172,9 @@ fn items(world: &dyn World, window: &Window, batch: &Batch) -> Result<Vec<Item>>
 /// When the quiet hours end that it is in now, for the last one who waits; none when it is in none.
 fn until_loud(world: &dyn World, rule: &Rule<'_>, window: &Window, list: &List, now: Timestamp) -> Result<Option<Timestamp>> {
     let Some(quiet) = &rule.quiet else { return Ok(None) };
-    let unsent = list.batches.iter().filter(|batch| !batch.sent).flat_map(|batch| &batch.events);
-    let last = unsent.chain(&list.waiting).take(SHOWN_MAX).last();
-    let Some(key) = last.map(|event| window.item(*event)) else { return Ok(None) };
+    let unsent = list.batches.iter().filter(|batch| !batch.sent).flat_map(|batch| batch.events.iter());
+    let last = unsent.chain(list.waiting.iter()).take(SHOWN_MAX).last();
+    let Some(key) = last.map(|event| window.item(event)) else { return Ok(None) };
     let Some(value) = get(world, &key)? else { return Ok(None) };
     let mut notes = Vec::new();
     let end = quiet.end(now, &read::<Item>(&key, &value)?.event(), &mut notes);

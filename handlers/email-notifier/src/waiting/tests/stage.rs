@@ -194,7 +194,7 @@ impl Run<'_> {
                 delivery.first_seen += Duration::from_millis(u64::try_from(*came).unwrap());
                 arrived(self, &parse()?, Arrival::new(event.clone(), &delivery), &context)
             }
-            What::Timer(Timer::Arm(window)) => enter::arm(self, window),
+            What::Timer(Timer::Arm(window)) => enter::arm(self, &job.id, window),
             What::Timer(Timer::Send(window)) => {
                 let run = timer::Run { id: &job.id, time_left: Duration::from_secs(30) };
                 timer::send(self, &run, window, &parse, &context)
