@@ -3,6 +3,7 @@
 mod hostile;
 mod mistakes;
 mod shipped;
+mod wired;
 
 use serde_json::Value;
 use weir_sdk::email::Message;

@@ -169,6 +169,57 @@ fn a_frozen_event_whose_copy_goes_ahead() {
     });
 }
 
+/// A stage on which `a` waits, and the delivery that gives the digest its timer.
+fn arming() -> (Stage, Job) {
+    let stage = Stage::new(HOURLY, START);
+    stage.deliver(&stage.event("answered", "a", json!({})), None, None);
+    let arm = stage.take_timer(|timer| matches!(timer, Timer::Arm(_)));
+    (stage, arm)
+}
+
+#[test]
+fn the_delivery_that_arms_killed_before_any_call() {
+    for kill in 0.. {
+        let (stage, arm) = arming();
+        let (end, calls) = stage.deliver(&arm, Some(kill), None);
+        // It relies on what stands in the list.
+        stage.deliver(&stage.event("answered", "b", json!({})), None, None);
+        settled(&stage, &["a", "b"], &format!("killed before call {kill}"));
+        assert_eq!(stage.mails.borrow().len(), 1);
+        if end != End::Killed {
+            assert!(calls > 3, "{calls}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn events_and_timers_that_come_while_one_is_armed() {
+    let event = |stage: &Stage| {
+        stage.deliver(&stage.event("answered", "b", json!({})), None, None);
+    };
+    before_each_call("an event", &["a", "b"], arming, event);
+    before_each_call("an event and all that comes of it", &["a", "b"], arming, |stage| {
+        event(stage);
+        stage.until(stage.now.get() + 1_000);
+    });
+    before_each_call("an event and the digest", &["a", "b"], arming, |stage| {
+        event(stage);
+        stage.until(at("2026-06-01T11:30:00Z"));
+    });
+}
+
+#[test]
+fn a_digest_of_many_has_few_timers() {
+    let stage = Stage::new(HOURLY, START);
+    for id in 0..50 {
+        stage.put(Job { due: stage.now.get() + id, ..stage.event("answered", &format!("e{id}"), json!({})) });
+    }
+    stage.until(at("2026-06-01T10:59:59Z"));
+    let _ = stage.take_timer(send);
+    assert_eq!(stage.timers(send), 0);
+}
+
 #[test]
 fn two_timers_of_a_window_send_once() {
     // Copies of one, as of two events that waited: in two processes, at the same time.

@@ -161,6 +161,11 @@ impl Stage {
         }
     }
 
+    /// How many timers of this kind are in the queue.
+    pub(super) fn timers(&self, wanted: fn(&Timer) -> bool) -> usize {
+        self.queue.borrow().iter().filter(|job| matches!(&job.what, What::Timer(timer) if wanted(timer))).count()
+    }
+
     /// How often each event is in a mail, by its id in brackets.
     pub(super) fn mailed(&self, id: &str) -> usize {
         let wanted = format!("[{id}]");
