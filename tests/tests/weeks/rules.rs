@@ -30,7 +30,7 @@ const RULES: &str = r#"
 name = "note"
 type = "note"
 to = "data.to"
-quiet = "22:00-07:00 data.zone? or Europe/Berlin"
+quiet = "22:00-07:00 data.zone or Europe/Berlin"
 [rule.mail.en]
 subject = "note {{ event.id }}"
 text = "-"
@@ -48,7 +48,7 @@ text = "-"
 name = "nine"
 type = "nine"
 to = "data.to"
-when = "at 09:00 data.zone? or Europe/Berlin"
+when = "at 09:00 data.zone or Europe/Berlin"
 [rule.mail.en]
 subject = "nine {{ event.id }}"
 text = "-"
@@ -57,7 +57,7 @@ text = "-"
 name = "night"
 type = "night"
 to = "data.to"
-when = "at 02:30 data.zone? or Europe/Berlin"
+when = "at 02:30 data.zone or Europe/Berlin"
 [rule.mail.en]
 subject = "night {{ event.id }}"
 text = "-"
@@ -67,7 +67,7 @@ name = "hourly"
 type = "hourly"
 to = "data.to"
 when = "digest 1h by data.to"
-quiet = "22:00-07:00 data.zone? or Europe/Berlin"
+quiet = "22:00-07:00 data.zone or Europe/Berlin"
 [rule.mail.en]
 subject = "hourly {{ count }}:{% for one in events %} {{ one.event.id }}{% endfor %}"
 text = "-"
@@ -76,7 +76,7 @@ text = "-"
 name = "evening"
 type = "evening"
 to = "data.to"
-when = "digest at 18:00 data.zone? or Europe/Berlin"
+when = "digest at 18:00 data.zone or Europe/Berlin"
 [rule.mail.en]
 subject = "evening {{ count }}:{% for one in events %} {{ one.event.id }}{% endfor %}"
 text = "-"
@@ -87,7 +87,7 @@ type = "asked"
 to = "data.to"
 when = "after 3d"
 unless = "answered"
-quiet = "22:00-07:00 data.zone? or Europe/Berlin"
+quiet = "22:00-07:00 data.zone or Europe/Berlin"
 [rule.mail.en]
 subject = "asked {{ event.id }}"
 text = "-"
@@ -186,7 +186,7 @@ impl Weeks {
         }
         let mut answer = event("answered", &format!("to-{id}"), json!({}));
         answer["subject"] = json!(id);
-        self.world.publish(&answer);
+        self.world.publish_for_ack(&answer);
     }
 
     /// Does all of it; what nobody is there for is done as soon as somebody is.
@@ -206,7 +206,7 @@ impl Weeks {
                 step if away => held.push(step),
                 Step::Event { kind, person } => {
                     let event = self.event(kind, person);
-                    self.world.publish(&event);
+                    self.world.publish_for_ack(&event);
                     // Half of what is asked is answered, sooner or later.
                     if kind == "asked" && random.bool() {
                         let at = self.world.now() + SignedDuration::from_secs(random.i64(0..4 * 86_400));
