@@ -255,7 +255,7 @@ fn steps(random: &mut fastrand::Rng, people: &[Person], start: Timestamp, days: 
 }
 
 /// The component: built from source, unless `WEIR_TEST_NOTIFIER` names one that is there.
-fn notifier() -> Vec<u8> {
+pub(crate) fn notifier() -> Vec<u8> {
     if let Some(given) = std::env::var_os("WEIR_TEST_NOTIFIER") {
         return std::fs::read(given).unwrap();
     }

@@ -116,6 +116,15 @@ impl World {
         running[self.turn % running.len()]
     }
 
+    /// Writes a file of the one process that runs, and waits until its handler has taken it up.
+    pub(crate) fn edit(&self, name: &str, content: &str) {
+        let (site, server) = (&self.sites[0], self.servers[0].as_ref().unwrap());
+        let reloads = |server: &Server| server.metrics().sum("weir_reloads_total", &[("result", "succeeded")]);
+        let before = reloads(server);
+        site.replace(name, content.as_bytes());
+        server.eventually(&format!("`{name}` is taken up"), |server| reloads(server) > before);
+    }
+
     /// Enters in the ledger that a mail is due. Should it be late, it waits for the end of quiet hours.
     pub(crate) fn expect(&mut self, due: Timestamp, told: impl Into<String>, quiet: Option<Quiet>) {
         assert!(due >= self.now(), "nothing is expected of the past");
