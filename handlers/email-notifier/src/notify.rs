@@ -95,8 +95,11 @@ fn turn(
     let loud = |time: Timestamp, notes: &mut Notes| rule.quiet.as_ref().map_or(time, |quiet| quiet.end(time, event, notes));
     let turn = match &rule.when {
         When::Digest { window, .. } => {
+            // What would end in quiet hours goes on until they do: one mail in the morning, not one for each hour of the night.
             let first = window.end(came, event, &mut notes);
-            Turn::Gather(first, if first > now { first } else { window.end(now, event, &mut notes) })
+            let first = loud(first, &mut notes);
+            let open = if first > now { first } else { window.end(now, event, &mut notes) };
+            Turn::Gather(first, loud(open, &mut notes))
         }
         When::Now => {
             let end = loud(now, &mut notes);

@@ -162,7 +162,7 @@ impl Weeks {
         let mut event = event(kind, &id, json!({ "to": to, "zone": named }));
         event["subject"] = json!(id);
         if ["hourly", "evening"].contains(&kind) {
-            let ids = self.digests.entry((kind, person, due)).or_default();
+            let ids = self.digests.entry((kind, person, sent)).or_default();
             let told = |ids: &[String]| format!("{to}: {kind} {}: {}", ids.len(), ids.join(" "));
             if !ids.is_empty() {
                 assert!(self.world.withdraw(&told(ids)), "a digest is open until it is sent");

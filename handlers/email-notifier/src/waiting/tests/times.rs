@@ -51,6 +51,25 @@ fn mails_leave_when_their_rule_says() {
 }
 
 #[test]
+fn the_digests_of_a_night_are_one() {
+    let keys = "when = \"digest 1h\"\nquiet = \"22:00-08:00 Europe/Berlin\"";
+    let stage = Stage::new(&gathered(keys), "2026-06-01T18:00:00Z");
+    for (id, comes) in [
+        ("a", "2026-06-01T18:59:59Z"),
+        ("b", "2026-06-01T19:00:00Z"),
+        ("c", "2026-06-01T22:10:00Z"),
+        ("d", "2026-06-02T05:59:59Z"),
+        ("e", "2026-06-02T06:00:00Z"),
+    ] {
+        put(&stage, id, comes);
+    }
+    stage.days(5);
+    assert_eq!(stage.times(), ["2026-06-01T19:00:00Z", "2026-06-02T06:00:00Z", "2026-06-02T07:00:00Z"]);
+    let texts: Vec<_> = stage.mails.borrow().iter().map(|(_, mail)| mail.text.clone().unwrap()).collect();
+    assert_eq!(texts, ["1:[a]", "3:[b][c][d]", "1:[e]"]);
+}
+
+#[test]
 fn a_year_of_daily_digests_is_one_mail_a_day() {
     for zone in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"] {
         let rules = gathered(&format!("when = \"digest at 09:00 {zone}\"\nquiet = \"22:00-08:00 {zone}\""));
