@@ -243,7 +243,11 @@ mod tests {
                 bucket.delete_many(&["x", "none"])?;
                 bucket.delete("old")?;
                 assert_eq!(bucket.increment("n", 5)?, 5);
-                assert!(!bucket.swap("n", None, "6")? && !bucket.swap("none", Some(b"5"), "6")? && bucket.swap("n", Some(b"5"), "5")?);
+                assert!(
+                    !bucket.swap("n", None, "6")?
+                        && !bucket.swap("none", Some(b"5"), "6")?
+                        && bucket.swap("n", Some(b"5"), "5")?
+                );
                 assert_eq!(bucket.update("n", |now| [now.unwrap_or_default(), b"0"].concat())?, b"50");
                 Err(retry("later"))
             },

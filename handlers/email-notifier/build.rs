@@ -3,7 +3,6 @@
 /// What the memory begins with, in bytes: stack, data (0.5 MB), and the heap of an event with the rules that ship.
 const INITIAL_MEMORY: usize = 1 << 20;
 
-#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_FAMILY").is_ok_and(|family| family == "wasm") {

@@ -78,8 +78,8 @@ pub(crate) fn arrived(world: &dyn World, rules: &Rules<'_>, arrival: Arrival, co
 }
 
 fn send(world: &dyn World, rule: &Rule<'_>, event: &Event, context: &Context<'_>) -> Result {
-    let messages =
-        mail::messages(rule, &Subject::event(event), context).map_err(|failure| failure.context(format!("rule `{}`", rule.name)))?;
+    let messages = mail::messages(rule, &Subject::event(event), context)
+        .map_err(|failure| failure.context(format!("rule `{}`", rule.name)))?;
     crate::settle(messages.into_iter().filter_map(|message| world.send(rule.name, message).err()).collect())
 }
 
@@ -129,12 +129,7 @@ fn at_once(end: Timestamp, now: Timestamp, known: bool, (attempt, attempts_left)
 }
 
 /// Where an event goes that waits; for each who gets a digest of their own.
-fn entries<'e>(
-    rule: &Rule<'_>,
-    event: &'e Event,
-    came: Timestamp,
-    turn: Turn,
-) -> Result<Vec<(Entry<'e>, Option<Timestamp>)>> {
+fn entries<'e>(rule: &Rule<'_>, event: &'e Event, came: Timestamp, turn: Turn) -> Result<Vec<(Entry<'e>, Option<Timestamp>)>> {
     let said = |failure: Failure| failure.context(format!("rule `{}`", rule.name));
     if !rule.unless.is_empty() && event.subject.is_none() {
         return Err(said(reject("`unless`: the event has no subject (expected one, which the later event has too)")));

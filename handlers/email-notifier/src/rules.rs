@@ -219,7 +219,9 @@ impl<'a> Rules<'a> {
             return Err(table.wrong("to", "nobody is written to (expected a recipient in `to`, `cc` or `bcc`)".to_owned()));
         }
         if !rule.unless.is_empty() && rule.when == When::Now && rule.quiet.is_none() {
-            return Err(table.wrong("unless", "is for mails that wait (expected `when` beside it, such as `after 3d`)".to_owned()));
+            return Err(
+                table.wrong("unless", "is for mails that wait (expected `when` beside it, such as `after 3d`)".to_owned())
+            );
         }
         if rule.one_click && rule.unsubscribe.is_none() {
             return Err(table.wrong("one-click", "is for `unsubscribe`, which is not given".to_owned()));

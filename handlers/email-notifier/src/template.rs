@@ -72,8 +72,7 @@ impl Scope {
 }
 
 fn attributes(event: &Event) -> BTreeMap<String, Value> {
-    let known =
-        ATTRIBUTES.iter().filter_map(|name| event.attribute(name).map(|value| ((*name).to_owned(), Value::from(value))));
+    let known = ATTRIBUTES.iter().filter_map(|name| event.attribute(name).map(|value| ((*name).to_owned(), Value::from(value))));
     let further = event.extensions.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
     further.chain(known).collect()
 }
@@ -137,7 +136,9 @@ impl Templates {
         names.sort();
         match names.first() {
             Some(name) if DIGEST_NAMES.contains(&name.as_str()) => {
-                return Err(format!("`{key}`: `{name}` is for rules that gather (expected `when = \"digest …\"`, see README.md)"));
+                return Err(format!(
+                    "`{key}`: `{name}` is for rules that gather (expected `when = \"digest …\"`, see README.md)"
+                ));
             }
             Some(name) => return Err(format!("`{key}`: `{name}` is not known (known: `{}`)", known.join("`, `"))),
             None => {}

@@ -34,7 +34,8 @@ fn words(site: &Site) -> Vec<String> {
     let files = folder.map(|file| file.unwrap().path()).filter(|file| file.extension().is_some_and(|end| end == "eml"));
     let mails: Vec<String> = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
     let subject = |mail: &String| mail.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or_default().to_owned();
-    let mut words: Vec<String> = mails.iter().flat_map(|mail| subject(mail).split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let mut words: Vec<String> =
+        mails.iter().flat_map(|mail| subject(mail).split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
     words.sort();
     words
 }

@@ -14,7 +14,9 @@ pub(super) fn parsed<'r, T>(table: &Table<'r>, key: &str, parse: fn(&'r str) -> 
 pub(super) fn unless<'r>(table: &Table<'r>) -> Result<Vec<&'r str>, Mistake> {
     let types = table.get("unless").map(|_| table.required_strings("unless")).transpose()?;
     match types {
-        Some(types) if types.is_empty() => Err(table.wrong("unless", "is empty (expected a type, or a list of types)".to_owned())),
+        Some(types) if types.is_empty() => {
+            Err(table.wrong("unless", "is empty (expected a type, or a list of types)".to_owned()))
+        }
         types => Ok(types.unwrap_or_default()),
     }
 }

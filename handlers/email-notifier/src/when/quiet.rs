@@ -41,7 +41,7 @@ impl<'a> Quiet<'a> {
         // Both where a time comes twice, since it is quiet again after the first; one of a gap that is quiet itself is left out.
         let both = |local| {
             let instants = zone.to_ambiguous_timestamp(local);
-            [instants.clone().earlier().ok(), instants.later().ok()]
+            [instants.earlier().ok(), instants.later().ok()]
         };
         let ends = zone::around(&zone, self.to, time).flat_map(both).flatten();
         ends.filter(|end| *end > time && !self.covers(&zone, *end)).min().unwrap_or(time)

@@ -171,7 +171,8 @@ fn the_zone_may_come_from_the_event() {
     }
     let mut notes = Notes::new();
     let when = When::parse("at 09:00 data.zone or UTC").unwrap();
-    let due = when.due(time("2026-06-01T00:00:00Z"), time("2026-06-01T00:00:00Z"), &event(json!({ "zone": "Asia/Tokyo" })), &mut notes);
+    let due =
+        when.due(time("2026-06-01T00:00:00Z"), time("2026-06-01T00:00:00Z"), &event(json!({ "zone": "Asia/Tokyo" })), &mut notes);
     assert_eq!(due.to_string(), "2026-06-01T00:00:00Z");
 }
 
@@ -197,7 +198,10 @@ fn what_is_wrong_is_said() {
         ("at 09:00 Berlin", "`Berlin` is no time zone (expected a name of the IANA database such as `Europe/Berlin`)"),
         ("at 09:00 data.zone", "`data.zone` needs a zone for when the event names none: `data.zone or Europe/Berlin`"),
         ("at 09:00 data.zone or X", "`X` is no time zone (expected a name of the IANA database such as `Europe/Berlin`)"),
-        ("at 09:00 zone or UTC", "`zone` is no path (expected a path such as `data.owner.email`, with `?` at its end if it may be missing)"),
+        (
+            "at 09:00 zone or UTC",
+            "`zone` is no path (expected a path such as `data.owner.email`, with `?` at its end if it may be missing)",
+        ),
         ("digest", "not known"),
         ("digest daily", "`daily` is no length of time such as `90s`, `10m`, `2h`, `1d`"),
         ("digest 1h by", "after `by` a path is missing"),

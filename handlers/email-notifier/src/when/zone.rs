@@ -52,7 +52,10 @@ impl<'a> Place<'a> {
             }
             [name] => known(name).map(Place::Zone),
             [path, "or", name] => Ok(Place::InEvent(Path::parse(path)?, known(name)?)),
-            _ => Err(format!("`{}` is no time zone (expected `Europe/Berlin` or `data.owner.zone or Europe/Berlin`)", words.join(" "))),
+            _ => Err(format!(
+                "`{}` is no time zone (expected `Europe/Berlin` or `data.owner.zone or Europe/Berlin`)",
+                words.join(" ")
+            )),
         }
     }
 

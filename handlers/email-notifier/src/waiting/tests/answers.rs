@@ -107,7 +107,9 @@ fn the_last_of_several_is_mailed_when_it_is_quiet() {
 
 #[test]
 fn a_digest_leaves_out_what_was_answered() {
-    let rules = REMINDER.replace("after 3d", "digest 1d").replace("[{{ event.id }}]", "{{ count }}{% for e in events %}[{{ e.event.id }}]{% endfor %}");
+    let rules = REMINDER
+        .replace("after 3d", "digest 1d")
+        .replace("[{{ event.id }}]", "{{ count }}{% for e in events %}[{{ e.event.id }}]{% endfor %}");
     let stage = Stage::new(&rules, START);
     for id in ["a", "b"] {
         let mut asked = stage.event("asked", id, json!({}));

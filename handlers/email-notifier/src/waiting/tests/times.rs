@@ -37,7 +37,11 @@ fn mails_leave_when_their_rule_says() {
         ("quiet = \"22:00-08:00 Europe/Berlin\"", "2026-03-28T23:00:00Z", "2026-03-29T06:00:00Z"),
         ("quiet = \"22:00-08:00 data.zone or UTC\"", "2026-06-01T03:00:00Z", "2026-06-01T12:00:00Z"),
         ("when = \"after 2h\"\nquiet = \"22:00-08:00 Europe/Berlin\"", "2026-06-01T19:00:00Z", "2026-06-02T06:00:00Z"),
-        ("when = \"at 23:00 Europe/Berlin\"\nquiet = \"22:00-08:00 Europe/Berlin\"", "2026-06-01T19:00:00Z", "2026-06-02T06:00:00Z"),
+        (
+            "when = \"at 23:00 Europe/Berlin\"\nquiet = \"22:00-08:00 Europe/Berlin\"",
+            "2026-06-01T19:00:00Z",
+            "2026-06-02T06:00:00Z",
+        ),
         ("when = \"digest 1h\"\nquiet = \"22:00-08:00 Europe/Berlin\"", "2026-06-01T20:30:00Z", "2026-06-02T06:00:00Z"),
     ] {
         let rules = if keys.contains("digest") { gathered(keys) } else { rule(keys) };
@@ -114,7 +118,9 @@ fn a_mail_that_may_have_left_comes_again_under_its_own_id() {
     // It waits already, and its timer is on its way.
     let stage = Stage::new(&rule("quiet = \"22:00-08:00 Europe/Berlin\""), "2026-06-01T21:00:00Z");
     let event = stage.event("t", "a", json!({}));
-    for (attempt, due) in [(1, "2026-06-01T21:00:00Z"), (2, "2026-06-01T21:00:00Z"), (3, "2026-06-02T06:00:00Z"), (4, "2026-06-02T09:00:00Z")] {
+    for (attempt, due) in
+        [(1, "2026-06-01T21:00:00Z"), (2, "2026-06-01T21:00:00Z"), (3, "2026-06-02T06:00:00Z"), (4, "2026-06-02T09:00:00Z")]
+    {
         stage.put(Job { attempt, due: at(due), ..event.clone() });
     }
     stage.days(5);
@@ -226,7 +232,8 @@ fn recipients_are_those_of_when_it_came_and_apart() {
     stage.until(at("2026-06-01T10:30:00Z"));
     stage.rules.replace(gathered(keys).replace("to = \"data.owner\"", "to = \"eve@example.com\""));
     stage.days(5);
-    let mut mails: Vec<_> = stage.mails.borrow().iter().map(|(_, mail)| (mail.to.join(","), mail.text.clone().unwrap())).collect();
+    let mut mails: Vec<_> =
+        stage.mails.borrow().iter().map(|(_, mail)| (mail.to.join(","), mail.text.clone().unwrap())).collect();
     mails.sort();
     let expected = [
         ("Ann@example.com", "2:[a][b]"),
