@@ -18,9 +18,6 @@ use crate::when::later;
 
 /// How much longer quiet hours may make it.
 const QUIET_MAX: Duration = Duration::from_secs(2 * 86_400);
-/// The longest that a timer is set for: the server holds an event back for 366 days.
-const TIMER_MAX: Duration = Duration::from_secs(365 * 86_400);
-
 /// The latest event of a type and a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
@@ -67,19 +64,19 @@ pub(crate) fn answered(world: &dyn World, rule: &Rule<'_>, item: &Item) -> Resul
     Ok(false)
 }
 
-/// Deletes what is remembered, if nothing has prolonged it.
+/// Deletes what is remembered, unless something has prolonged it: that has a timer of its own. (One timer that goes on and on would be
+/// taken for a loop, `[ceilings] hops`.)
 pub(crate) fn forget(world: &dyn World, key: &str) -> Result {
     let known: Option<Answer> = get(world, key)?.map(|value| read(key, &value)).transpose()?;
     match known {
-        Some(known) if known.until > world.now().as_millisecond() => forget_at(world, key.to_owned(), known.until),
-        Some(_) => world.delete(&[key.to_owned()]),
-        None => Ok(()),
+        Some(known) if known.until <= world.now().as_millisecond() => world.delete(&[key.to_owned()]),
+        Some(_) | None => Ok(()),
     }
 }
 
 fn forget_at(world: &dyn World, key: String, until: i64) -> Result {
-    let due = Timestamp::from_millisecond(until).unwrap_or(Timestamp::MAX).min(later(world.now(), TIMER_MAX));
-    world.publish(format!("forget-{}", digest(&[&key, &due.as_millisecond().to_string()])), &Timer::Forget(key), due)
+    let due = Timestamp::from_millisecond(until).unwrap_or(Timestamp::MAX);
+    world.publish(format!("forget-{}", digest(&[&key, &until.to_string()])), &Timer::Forget(key), due)
 }
 
 fn key(pattern: &str, subject: &str) -> String {

@@ -15,6 +15,9 @@ use crate::when::later;
 /// How much longer than a run its mail may be under way: the server hands it over to the end (60 s), and a lease that a killed process
 /// had lasts 30 s.
 const AFTER_RUN: Duration = Duration::from_secs(90);
+/// How often it is looked whether what could not be sent was sent after all: a timer that publishes itself more often would be taken for
+/// a loop (`[ceilings] hops`).
+const LOOK: Duration = Duration::from_secs(7 * 86_400);
 /// Most bytes of events that one mail is made of; what is beyond is counted. Reading and rendering them is paid for in fuel.
 const SHOWN_BYTES: usize = 512 * 1024;
 
@@ -82,7 +85,7 @@ pub(crate) fn sweep(world: &dyn World, window: &Window) -> Result {
     let time = |millis| Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
     let (known, end) = (later(time(list.last_sent()), KEPT), later(time(list.due), UNSENT_KEPT));
     if now < known || (unsent > 0 && now < end) {
-        return enter::sweep(world, window, if now < known { known } else { later(now, KEPT) });
+        return enter::sweep(world, window, if now < known { known } else { later(now, LOOK) });
     }
     if unsent > 0 {
         log::warn!("rule `{}`: {unsent} events that waited for it were never sent and are forgotten", window.rule);

@@ -81,6 +81,18 @@ fn kills_change_nothing() {
 }
 
 #[test]
+fn answers_without_end_are_forgotten_in_the_end() {
+    let stage = Stage::new(REMINDER, START);
+    for day in 0..100 {
+        stage.put(event(&stage, "answered", &format!("r{day}"), at(START) + day * DAY, at(START) + day * DAY));
+    }
+    stage.days(99);
+    assert_eq!(stage.keys.borrow().len(), 1);
+    stage.days(10);
+    assert!(stage.keys.borrow().is_empty() && stage.dead.borrow().is_empty());
+}
+
+#[test]
 fn only_a_later_event_of_the_same_subject_counts() {
     let stage = Stage::new(REMINDER, START);
     stage.put(stage.event("asked", "q", json!({})));

@@ -20,6 +20,8 @@ use crate::waiting::{Timer, answers, enter, timer};
 const LEASE: i64 = 30_000;
 /// Most deliveries of a test.
 const TURNS_MAX: usize = 20_000;
+/// From how many runs a timer may descend; the server gives one up beyond 16 (`[ceilings] hops`), and an event may have some already.
+const HOPS_MAX: u32 = 10;
 
 /// What all runs share.
 #[derive(Default)]
@@ -44,6 +46,8 @@ pub(super) struct Job {
     pub(super) id: String,
     pub(super) due: i64,
     pub(super) attempt: u32,
+    /// How many runs it descends from.
+    pub(super) hops: u32,
     pub(super) what: What,
 }
 
@@ -57,6 +61,7 @@ pub(super) enum What {
 pub(super) struct Run<'s> {
     stage: &'s Stage,
     id: String,
+    hops: u32,
     calls: Cell<usize>,
     /// Before which of its calls it is killed.
     killed_at: Option<usize>,
@@ -92,7 +97,7 @@ impl Stage {
         let mut event = testing::event(kind, data);
         event.id = id.to_owned();
         event.subject = Some("q-7".to_owned());
-        Job { id: id.to_owned(), due: self.now.get(), attempt: 1, what: What::Event(event, self.now.get()) }
+        Job { id: id.to_owned(), due: self.now.get(), attempt: 1, hops: 0, what: What::Event(event, self.now.get()) }
     }
 
     /// Puts a delivery into the queue.
@@ -271,7 +276,9 @@ impl World for Run<'_> {
 
     fn publish(&self, id: String, timer: &Timer, due: Timestamp) -> Result {
         self.call()?;
-        self.published.borrow_mut().push(Job { id, due: due.as_millisecond(), attempt: 1, what: What::Timer(timer.clone()) });
+        let (due, what, hops) = (due.as_millisecond(), What::Timer(timer.clone()), self.hops + 1);
+        assert!(hops <= HOPS_MAX, "{id} descends from {hops} runs: {timer:?}");
+        self.published.borrow_mut().push(Job { id, due, attempt: 1, hops, what });
         Ok(())
     }
 }
