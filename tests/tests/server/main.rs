@@ -33,6 +33,7 @@ mod reload;
 mod retries;
 mod sample;
 mod trial;
+mod waiting;
 
 /// For each guest `server_*` the test that it is for, under the guest's name: one without does not compile.
 mod each_guest {
