@@ -22,6 +22,7 @@ use crate::dead::DeadPlaces;
 use crate::dispatcher::{Shared, Subscription};
 use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::mail::Relays;
+use crate::outgoing::Outgoing;
 use crate::queue::{self, Opening, Queue, QueueError};
 use crate::sandbox::Sandbox;
 use crate::store::{Settings, Store, StoreError};
@@ -132,7 +133,8 @@ impl App {
             return Err(StartError::TooFew { handlers: config.handlers.len(), instances });
         }
         let relays = Relays::new(Arc::clone(&store), config.server.mail_kept, Handle::current());
-        let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
+        let outgoing = Outgoing::new(Handle::current());
+        let loader = Arc::new(Loader { sandbox, relays, outgoing, server: config.server.clone(), guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
         let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));

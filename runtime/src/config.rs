@@ -10,6 +10,7 @@ mod diagnostic;
 mod filter;
 mod grants;
 mod handlers;
+mod http_grant;
 mod interpolate;
 mod limits;
 mod load;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::Filter;
+use crate::outgoing::HttpGrant;
 use crate::queue::Start;
 use crate::store::StoreUrl;
 
@@ -164,6 +166,13 @@ pub enum ConfigValue {
     Text(String),
     /// The text of this file; absolute; watched.
     File(PathBuf),
+    /// A text with values put in for `${NAME}` or `${file:…}`: neither it nor they may be shown.
+    Secret {
+        /// The whole text.
+        text: Secret,
+        /// What was put in.
+        values: Vec<Secret>,
+    },
 }
 
 /// `[handler.*.limits]`: each binds, and says so when it fires (sandbox.md §3).
@@ -217,6 +226,8 @@ pub struct Grants {
     pub email: Option<EmailGrant>,
     /// `publish`.
     pub publish: Option<PublishGrant>,
+    /// `http`; empty: no request.
+    pub http: Vec<HttpGrant>,
 }
 
 /// `grants.publish`: where it may emit events.
@@ -311,6 +322,8 @@ pub struct Ceilings {
     pub publishes: u32,
     /// Bytes of those together.
     pub published: u64,
+    /// Bytes of one response body.
+    pub response: u64,
     /// Bytes of the wasm stack; the server's.
     pub stack: u64,
     /// Bytes of the largest component file.
@@ -335,6 +348,7 @@ impl Default for Ceilings {
             requests: 1_000,
             publishes: 10_000,
             published: 64 << 20,
+            response: 64 << 20,
             stack: 512 << 10,
             component: 64 << 20,
             hops: 16,

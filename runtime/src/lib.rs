@@ -11,6 +11,7 @@ pub mod handler;
 pub mod mail;
 pub mod outbox;
 pub mod outcome;
+pub mod outgoing;
 pub mod queue;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -12,6 +12,7 @@ pub mod inspect;
 mod limits;
 mod load;
 mod log;
+pub mod redact;
 mod run;
 mod state;
 
@@ -30,6 +31,7 @@ pub use self::run::{Job, Report, run};
 use self::state::State;
 use crate::config::{Ceilings, Limits, PublishGrant};
 use crate::mail::Mailer;
+use crate::outgoing::Client;
 
 /// Bytes beside the event itself that one host call may hand over: attribute names, list headers (sandbox.md §3).
 const HOSTCALL_EXTRA: u64 = 64 * 1024;
@@ -83,6 +85,10 @@ pub struct Setup {
     pub mailer: Option<Arc<Mailer>>,
     /// Where it may publish, when `publish` is granted.
     pub publish: Option<PublishGrant>,
+    /// Its HTTP client, when `http` is granted.
+    pub http: Option<Arc<Client>>,
+    /// What must not be shown of what it writes and answers.
+    pub redactor: redact::Redactor,
     /// Largest event, in bytes: bounds what one host call may hand over.
     pub max_event: u64,
     /// Its share of the instances.

@@ -14,6 +14,7 @@ use crate::handler::{LoadProblem, Loader};
 use crate::mail::{CapturedMail, Relays};
 use crate::outbox::{Destination, Published};
 use crate::outcome::Outcome;
+use crate::outgoing::Outgoing;
 use crate::queue::Tries;
 use crate::sandbox::{self, Job, Report, Sandbox};
 use crate::store::Store;
@@ -41,10 +42,10 @@ pub struct Trial {
 
 /// Where effects go.
 pub enum Effects {
-    /// Mail is kept and shown.
+    /// Mail is kept and shown; requests are denied, and the log names them.
     Captured,
-    /// Mail leaves; what was sent before is known from this store, and not sent again.
-    Live(Arc<Store>),
+    /// Mail and requests leave; what mail was sent before is known from this store, and not sent again. None: it has no grant for mail.
+    Live(Option<Arc<Store>>),
 }
 
 /// What a trial came to.
@@ -89,13 +90,17 @@ impl Place {
 
     fn within(server: &Server, ceilings: &Ceilings, effects: Effects) -> Self {
         let runtime = Handle::current();
+        let outgoing = match effects {
+            Effects::Captured => Outgoing::refusing(runtime.clone(), "no request leaves without --live"),
+            Effects::Live(_) => Outgoing::new(runtime.clone()),
+        };
         let relays = match effects {
-            Effects::Captured => Relays::nowhere(runtime.clone()),
-            Effects::Live(store) => Relays::new(store, server.mail_kept, runtime.clone()).capturing(),
+            Effects::Captured | Effects::Live(None) => Relays::nowhere(runtime.clone()),
+            Effects::Live(Some(store)) => Relays::new(store, server.mail_kept, runtime.clone()).capturing(),
         };
         let data = server.data.is_dir().then_some(server.data.as_path());
         let sandbox = Sandbox::new(ceilings, INSTANCES, data);
-        Self { loader: Arc::new(Loader { sandbox, relays, server: server.clone(), guests: runtime }) }
+        Self { loader: Arc::new(Loader { sandbox, relays, outgoing, server: server.clone(), guests: runtime }) }
     }
 
     /// Loads the component as a server would, and gives it the event.

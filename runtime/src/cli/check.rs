@@ -74,6 +74,8 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
         config: version::texts(&handler.config)?,
         mailer: None,
         publish: None,
+        http: None,
+        redactor: version::redactor(&handler.config),
         max_event,
         permits: Permits::new(sandbox),
     });

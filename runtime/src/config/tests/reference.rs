@@ -23,11 +23,11 @@ fn keys(table: &Table, path: &str, known: &BTreeSet<String>, keys_found: &mut BT
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let key = if known.contains(&below("*")) { below("*") } else { below(name) };
         keys_found.insert(key.clone());
-        if let Value::Table(table) = value
-            && known.iter().any(|known| known.starts_with(&format!("{key}.")))
-        {
-            keys(table, &key, known, keys_found);
+        if !known.iter().any(|known| known.starts_with(&format!("{key}."))) {
+            continue;
         }
+        let tables = value.as_array().into_iter().flatten().chain([value]).filter_map(Value::as_table);
+        tables.for_each(|table| keys(table, &key, known, keys_found));
     }
 }
 
@@ -92,6 +92,7 @@ fn the_reference_shows_the_ceilings() {
         ("requests", ceilings.requests.into()),
         ("publishes", ceilings.publishes.into()),
         ("published", ceilings.published),
+        ("response", ceilings.response),
         ("stack", ceilings.stack),
         ("component", ceilings.component),
         ("hops", ceilings.hops.into()),
