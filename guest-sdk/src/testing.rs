@@ -1,4 +1,5 @@
-//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events and logs are captured.
+//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events, requests and
+//! logs are captured.
 //!
 //! ```
 //! use weir_sdk::{prelude::*, testing};
@@ -28,6 +29,8 @@
 //! What it leaves out: limits, time and grants are the server's. The shape of a message or an event is checked as the server does.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -35,7 +38,7 @@ use serde::Serialize;
 use crate::email::{Error, Message};
 use crate::log::Level;
 use crate::publish::{self, Schedule};
-use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result};
+use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result, http};
 
 /// What a handler did with one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct Run {
     /// What it published, in the order of its calls; nothing unless it answered ok. Ids and other attributes that the server would fill in
     /// are as the handler left them.
     pub published: Vec<Published>,
+    /// What it asked over HTTP, in the order of its calls, whatever the answer was.
+    pub requests: Vec<http::Request>,
     /// What it logged.
     pub logs: Vec<Log>,
 }
@@ -110,12 +115,34 @@ pub struct Host {
     config: BTreeMap<String, String>,
     mail_error: Option<Error>,
     publish_error: Option<publish::Error>,
+    answers: Answers,
     delivery: Option<Delivery>,
     sent: BTreeMap<(String, String), String>,
 }
 
 /// With what every mail and every publish fails.
 type Errors = (Option<Error>, Option<publish::Error>);
+
+type Answer = dyn Fn(&http::Request) -> Result<http::Response, http::Error>;
+
+/// What requests are answered.
+#[derive(Clone, Default)]
+pub(crate) struct Answers(Option<Rc<Answer>>);
+
+impl Answers {
+    pub(crate) fn answer(&self, request: &http::Request) -> Result<http::Response, http::Error> {
+        match &self.0 {
+            Some(answer) => answer(request),
+            None => Err(http::Error::Denied("no request is granted here (`weir_sdk::testing::Host::http` answers them)".to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Answers(…)" } else { "Answers(none)" })
+    }
+}
 
 impl Host {
     /// A host with no configuration, whose mail goes through and whose queues take what is published.
@@ -150,6 +177,13 @@ impl Host {
         self
     }
 
+    /// Answers every request; without it every one is denied.
+    #[must_use]
+    pub fn http(mut self, answer: impl Fn(&http::Request) -> Result<http::Response, http::Error> + 'static) -> Self {
+        self.answers = Answers(Some(Rc::new(answer)));
+        self
+    }
+
     /// Says how the events come; default: [`delivery`].
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
@@ -162,30 +196,32 @@ impl Host {
         let delivery = self.delivery.clone().unwrap_or_else(delivery);
         let identity = format!("{} {}", event.source, event.id);
         let errors = (self.mail_error.clone(), self.publish_error.clone());
-        self.call(identity, errors, || handler.call(event, delivery))
+        let answers = self.answers.clone();
+        self.call(identity, (errors, answers), || handler.call(event, delivery))
     }
 
-    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail and publishing are refused
-    /// meanwhile.
+    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail, publishing and requests are
+    /// refused meanwhile.
     pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
         let mail = Error::Denied("no mail during a self-test".to_owned());
         let publish = publish::Error::Denied("nothing is published during a self-test".to_owned());
-        self.call("self-test".to_owned(), (Some(mail), Some(publish)), || function().into_result())
+        self.call("self-test".to_owned(), ((Some(mail), Some(publish)), Answers::default()), || function().into_result())
     }
 
-    fn call(&mut self, event: String, errors: Errors, function: impl FnOnce() -> Result) -> Run {
+    fn call(&mut self, event: String, (errors, answers): (Errors, Answers), function: impl FnOnce() -> Result) -> Run {
         let (mail_error, publish_error) = errors;
         let state = crate::host::native::State {
             config: self.config.clone(),
             mail_error,
             publish_error,
             event,
+            answers,
             sent: std::mem::take(&mut self.sent),
             ..Default::default()
         };
         let (result, state) = crate::host::native::with(state, function);
         self.sent = state.sent;
         let published = if result.is_ok() { state.published } else { Vec::new() };
-        Run { result, mails: state.mails, published, logs: state.logs }
+        Run { result, mails: state.mails, published, requests: state.requests, logs: state.logs }
     }
 }

@@ -18,6 +18,8 @@
     ("weir-sdk/src/host.rs", include_str!("../src/host.rs")),
     ("weir-sdk/src/host/native.rs", include_str!("../src/host/native.rs")),
     ("weir-sdk/src/host/wasm.rs", include_str!("../src/host/wasm.rs")),
+    ("weir-sdk/src/host/wasm/http.rs", include_str!("../src/host/wasm/http.rs")),
+    ("weir-sdk/src/http.rs", include_str!("../src/http.rs")),
     ("weir-sdk/src/lib.rs", include_str!("../src/lib.rs")),
     ("weir-sdk/src/log.rs", include_str!("../src/log.rs")),
     ("weir-sdk/src/publish.rs", include_str!("../src/publish.rs")),
