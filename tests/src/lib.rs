@@ -5,3 +5,4 @@ pub mod guests;
 pub mod redis;
 pub mod server;
 pub mod smtp;
+pub mod web;

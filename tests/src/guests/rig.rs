@@ -15,6 +15,8 @@ use weir_runtime::clock::Timestamp;
 use weir_runtime::config::{Ceilings, EmailGrant, Grants, Limits, PublishGrant, Relay, RelayTls};
 use weir_runtime::event::Event;
 use weir_runtime::mail::{Mailer, Relays};
+use weir_runtime::outgoing::{HttpGrant, Outgoing, Pattern};
+use weir_runtime::sandbox::redact::Redactor;
 use weir_runtime::sandbox::{self, Job, LoadError, Permits, Program, Report, Sandbox, Setup};
 use weir_runtime::store::Store;
 
@@ -55,6 +57,8 @@ pub struct Settings {
     pub relay: Option<Relay>,
     /// `[handler.guest.grants] publish`.
     pub publish: Option<PublishGrant>,
+    /// `[handler.guest.grants] http`.
+    pub http: Vec<HttpGrant>,
 }
 
 impl Settings {
@@ -77,6 +81,14 @@ impl Settings {
     #[must_use]
     pub fn mail(mut self, relay: Relay) -> Self {
         self.relay = Some(relay);
+        self
+    }
+
+    /// With leave to make requests.
+    #[must_use]
+    pub fn http(mut self, url: &str, methods: &[&str]) -> Self {
+        let methods = methods.iter().map(|method| (*method).to_owned()).collect();
+        self.http.push(HttpGrant { url: Pattern::parse(url).unwrap(), methods });
         self
     }
 
@@ -122,6 +134,8 @@ pub struct Rig {
     pub sandbox: Arc<Sandbox>,
     // Before the runtime, which its tasks run on.
     relays: Relays,
+    /// By which way requests leave.
+    pub outgoing: Outgoing,
     runtime: Runtime,
     /// A folder for the test's own use.
     pub folder: TempDir,
@@ -142,7 +156,8 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data")).unwrap();
         let relays = Relays::new(store, Duration::from_secs(3600), runtime.handle().clone());
-        Self { sandbox, relays, runtime, folder }
+        let outgoing = Outgoing::new(runtime.handle().clone());
+        Self { sandbox, relays, outgoing, runtime, folder }
     }
 
     /// Does with a component all that loading a handler does, short of the probe.
@@ -157,7 +172,7 @@ impl Rig {
             to: vec!["*".to_owned()],
             rate: None,
         };
-        let grants = Grants { email: settings.relay.as_ref().map(grant), publish: settings.publish.clone() };
+        let grants = Grants { email: settings.relay.as_ref().map(grant), publish: settings.publish.clone(), http: settings.http.clone() };
         Sandbox::admit(&inspection, HANDLER, &grants)?;
         let program = self.sandbox.program(&bytes, &inspection)?;
         let mailer = grants.email.map(|grant| Mailer::new(HANDLER, &grant, &self.relays).unwrap());
@@ -167,6 +182,8 @@ impl Rig {
             config: settings.config.clone(),
             mailer,
             publish: grants.publish,
+            http: self.outgoing.client(HANDLER, &grants.http),
+            redactor: Redactor::default(),
             max_event: 1 << 20,
             permits: Permits::new(&self.sandbox),
         };
