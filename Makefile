@@ -23,15 +23,18 @@ build: ## Build the server: bin/weir
 	@mkdir -p bin && ln -sfn "$(CARGO_TARGET_DIR)/release/weir" bin/weir
 
 handlers: wasm-target ## Build the shipped handlers to handlers/*.wasm
-	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p email-notifier
+	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p email-notifier -p webhook-notifier
 	@.ci/place "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/email_notifier.wasm" handlers/email-notifier.wasm
+	@.ci/place "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/webhook_notifier.wasm" handlers/webhook-notifier.wasm
 
 wasm-target: ## Get the Rust target for handlers
 	@.ci/wasm-target
 
-tools: ## Get the servers that the tests talk to: mail and Redis
+tools: ## Get the servers that the tests talk to: mail, and every broker that this machine can have
 	@tests/servers/get-smtp.sh
 	@tests/servers/get-redis.sh
+	@for broker in mosquitto nats nsq kafka rabbitmq; do \
+		tests/servers/get-$$broker.sh || { echo "no $$broker here: its tests are ignored, by name"; [ -z "$$CI" ]; } || exit 1; done
 
 bench: build wasm-target ## Measure this machine: engine, sandbox, whole path; then the pieces
 	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p bench-handler

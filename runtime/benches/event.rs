@@ -37,6 +37,7 @@ fn sandbox(criterion: &mut Criterion) {
         publish: None,
         http: None,
         redactor: Default::default(),
+        buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(&sandbox),
     });

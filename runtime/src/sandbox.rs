@@ -30,6 +30,7 @@ pub use self::log::level;
 pub use self::run::{Job, Report, run};
 use self::state::State;
 use crate::config::{Ceilings, Limits, PublishGrant};
+use crate::keyvalue::Granted;
 use crate::mail::Mailer;
 use crate::outgoing::Client;
 
@@ -89,6 +90,8 @@ pub struct Setup {
     pub http: Option<Arc<Client>>,
     /// What must not be shown of what it writes and answers.
     pub redactor: redact::Redactor,
+    /// Its buckets, when `keyvalue` is granted.
+    pub buckets: Option<Arc<Granted>>,
     /// Largest event, in bytes: bounds what one host call may hand over.
     pub max_event: u64,
     /// Its share of the instances.

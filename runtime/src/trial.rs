@@ -11,6 +11,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Ceilings, Config, HandlerConfig, Server};
 use crate::event::{self, Event};
 use crate::handler::{LoadProblem, Loader};
+use crate::keyvalue::Places;
 use crate::mail::{CapturedMail, Relays};
 use crate::outbox::{Destination, Published};
 use crate::outcome::Outcome;
@@ -23,7 +24,7 @@ use crate::verdict::{Verdict, attempts_left, verdict};
 /// Instances of a trial: its own, and one in which the component is probed.
 const INSTANCES: u32 = 2;
 
-/// How long a mail that is half sent may take to be finished once its handler has ended: longer than the relay has for it.
+/// How long a mail that is half sent, or a write, may take to be finished once its handler has ended: longer than either has.
 const MAIL_END: Duration = Duration::from_secs(90);
 
 /// What is tried.
@@ -42,9 +43,13 @@ pub struct Trial {
 
 /// Where effects go.
 pub enum Effects {
-    /// Mail is kept and shown; requests are denied, and the log names them.
-    Captured,
-    /// Mail and requests leave; what mail was sent before is known from this store, and not sent again. None: it has no grant for mail.
+    /// Mail is kept and shown. Buckets are only read, those without a URL in this store (none: they begin empty); what is written stays
+    /// in memory. HTTP requests are denied, and the log names them.
+    Captured(Option<Arc<Store>>),
+    /// Mail is kept and shown, and buckets are in memory, begin empty and last as long as the place: nothing outside is asked.
+    Apart,
+    /// Mail and requests leave; what mail was sent before is known from this store, and not sent again. Buckets are written. None: it has
+    /// grants for neither mail nor buckets.
     Live(Option<Arc<Store>>),
 }
 
@@ -91,16 +96,22 @@ impl Place {
     fn within(server: &Server, ceilings: &Ceilings, effects: Effects) -> Self {
         let runtime = Handle::current();
         let outgoing = match effects {
-            Effects::Captured => Outgoing::refusing(runtime.clone(), "no request leaves without --live"),
+            Effects::Captured(_) => Outgoing::refusing(runtime.clone(), "no request leaves without --live"),
+            Effects::Apart => Outgoing::refusing(runtime.clone(), "nothing outside is asked here"),
             Effects::Live(_) => Outgoing::new(runtime.clone()),
         };
-        let relays = match effects {
-            Effects::Captured | Effects::Live(None) => Relays::nowhere(runtime.clone()),
-            Effects::Live(Some(store)) => Relays::new(store, server.mail_kept, runtime.clone()).capturing(),
+        let nowhere = || Relays::nowhere(runtime.clone());
+        let (relays, buckets) = match effects {
+            Effects::Captured(store) => (nowhere(), Places::overlaid(store, &server.group, runtime.clone())),
+            Effects::Apart | Effects::Live(None) => (nowhere(), Places::empty(runtime.clone())),
+            Effects::Live(Some(store)) => (
+                Relays::new(Arc::clone(&store), server.mail_kept, runtime.clone()).capturing(),
+                Places::new(store, &server.group, runtime.clone()),
+            ),
         };
         let data = server.data.is_dir().then_some(server.data.as_path());
         let sandbox = Sandbox::new(ceilings, INSTANCES, data);
-        Self { loader: Arc::new(Loader { sandbox, relays, outgoing, server: server.clone(), guests: runtime }) }
+        Self { loader: Arc::new(Loader { sandbox, relays, outgoing, buckets, server: server.clone(), guests: runtime }) }
     }
 
     /// Loads the component as a server would, and gives it the event.
@@ -122,6 +133,7 @@ impl Place {
         let mut report = sandbox::run(&version.program, &version.setup, job).await;
         // A mail is finished whatever became of the guest; the bound on that is the mailer's own.
         let _ = tokio::time::timeout(MAIL_END, self.loader.relays.idle()).await;
+        let _ = tokio::time::timeout(MAIL_END, self.loader.buckets.idle()).await;
         let verdict = verdict(&report.outcome, tries, &trial.config.retry, clock::now(), fastrand::f64());
         let version = version.program.digest.to_string();
         let published = std::mem::take(&mut report.published);

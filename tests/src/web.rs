@@ -161,7 +161,11 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: Arc<Mute
         "large" => stream.write_all(&plain("200", "", &vec![b'x'; second.parse().unwrap_or_default()])).await?,
         "echo" => stream.write_all(&plain("200", "", &body)).await?,
         "status" => {
-            let headers: String = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let headers: String = query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(name, value)| format!("{name}: {value}\r\n"))
+                .collect();
             stream.write_all(&plain(second, &headers, b"so it is")).await?;
         }
         _ => stream.write_all(&plain("200", "", b"ok")).await?,

@@ -38,6 +38,9 @@ impl Data {
             config: Vec::new(),
             mailer: None,
             publish: None,
+            http: None,
+            redactor: Default::default(),
+            buckets: None,
             max_event: 1 << 20,
             permits: Permits::new(&sandbox),
         };
@@ -274,6 +277,9 @@ fn what_is_mapped_stays() {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        http: None,
+        redactor: Default::default(),
+        buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(&sandbox),
     };

@@ -58,7 +58,8 @@ fn http_ask() {
 fn a_grant_is_for_a_path_and_its_methods() {
     let server = WebServer::plain();
     let origin = format!("http://127.0.0.1:{}", server.port());
-    let ways = ["/v2", "/v1/../admin", "/v1/%2e%2e/admin", "/v1/..%2fadmin", "/v1/%252e%252e/admin", "/v1/..;/admin", "/V1/x", "//v1/x"];
+    let ways =
+        ["/v2", "/v1/../admin", "/v1/%2e%2e/admin", "/v1/..%2fadmin", "/v1/%252e%252e/admin", "/v1/..;/admin", "/V1/x", "//v1/x"];
     let mut urls: Vec<_> = ways.iter().map(|path| format!("{origin}{path}")).collect();
     urls.push(format!("http://127.0.0.1:{}@127.0.0.2/v1/x", server.port()));
     urls.push(format!("https://127.0.0.1:{}/v1/x", server.port()));
@@ -76,9 +77,12 @@ fn a_grant_is_for_a_path_and_its_methods() {
 fn a_name_that_leads_here_is_refused_unless_it_is_this_machines_own() {
     let server = WebServer::plain();
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let found: Vec<IpAddr> = (name.as_str(), 0).to_socket_addrs().map(|all| all.map(|one| one.ip()).collect()).unwrap_or_default();
+    let found: Vec<IpAddr> =
+        (name.as_str(), 0).to_socket_addrs().map(|all| all.map(|one| one.ip()).collect()).unwrap_or_default();
     let origin = |host: &str| format!("http://{host}:{}", server.port());
-    let asks = |host: &str| Settings::default().http(&format!("{}/*", origin(host)), &["GET"]).with("url", &format!("{}/", origin(host)));
+    let asks = |host: &str| {
+        Settings::default().http(&format!("{}/*", origin(host)), &["GET"]).with("url", &format!("{}/", origin(host)))
+    };
     // The name of this machine leads to an address of its own; where it leads nowhere or to one of the world's, there is nothing to see.
     if found.iter().any(|address| address::blocked(*address).is_some()) {
         let report = run(&asks(&name).with("then", "retry"));
@@ -122,7 +126,8 @@ fn what_fails_outside_is_host() {
     }
     // Nobody listens there any more.
     let origin = format!("http://127.0.0.1:{}", WebServer::plain().port());
-    let report = run(&Settings::default().http(&format!("{origin}/*"), &["GET"]).with("url", &format!("{origin}/")).with("then", "retry"));
+    let report =
+        run(&Settings::default().http(&format!("{origin}/*"), &["GET"]).with("url", &format!("{origin}/")).with("then", "retry"));
     assert!(report.outcome.name() == "host" && report.outcome.reason().contains("no connection to"), "{report:?}");
     let nowhere = "http://nowhere.invalid/";
     let report = run(&Settings::default().http(nowhere, &["GET"]).with("url", nowhere).with("then", "retry"));
@@ -137,7 +142,10 @@ fn a_slow_answer_ends_before_the_deadline() {
         settings.limits.deadline = Duration::from_millis(1000);
         let report = run(&settings);
         assert!(report.outcome.name() == "host" && report.outcome.reason().contains("in time"), "{path}: {report:?}");
-        assert!(report.elapsed >= Duration::from_millis(850) && report.elapsed < Duration::from_millis(1000), "{path}: {report:?}");
+        assert!(
+            report.elapsed >= Duration::from_millis(850) && report.elapsed < Duration::from_millis(1000),
+            "{path}: {report:?}"
+        );
     }
 }
 
@@ -206,7 +214,8 @@ fn tls_is_for_those_who_are_trusted() {
             rig.outgoing = rig.outgoing.with_root_certificates(&server.root_certificate());
         }
         let origin = format!("https://{host}:{}", server.port());
-        let settings = Settings::default().http(&format!("{origin}/*"), &["GET"]).with("url", &format!("{origin}/x")).with("then", "retry");
+        let settings =
+            Settings::default().http(&format!("{origin}/*"), &["GET"]).with("url", &format!("{origin}/x")).with("then", "retry");
         rig.run(&rig.load(HTTP_ASK, &settings).unwrap())
     };
     for host in ["localhost", "127.0.0.1"] {
@@ -237,7 +246,8 @@ fn requests_can_be_answered_here() {
     let mut rig = Rig::new();
     let handle = rig.wait(rig.spawn(async { tokio::runtime::Handle::current() }));
     rig.outgoing = Outgoing::answered(handle.clone(), Arc::clone(&canned) as _);
-    let asks = Settings::default().http("https://api.example.com/v1/*", &["POST"]).with("url", "https://API.example.com/v1/./x?y");
+    let asks =
+        Settings::default().http("https://api.example.com/v1/*", &["POST"]).with("url", "https://API.example.com/v1/./x?y");
     let asks = asks.with("method", "POST").with("body", "hello").with("then", "retry");
     let report = rig.run(&rig.load(HTTP_ASK, &asks).unwrap());
     assert_eq!(report.log, "status: 503, 6 bytes: canned\n");

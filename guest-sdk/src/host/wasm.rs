@@ -4,6 +4,7 @@
 //! component, and a handler is refused when it imports what is not granted.
 
 mod http;
+pub(crate) mod keyvalue;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -69,12 +69,7 @@ mod tests {
             (503, Some("Sat, 21 Nov 2026 15:01:00 GMT"), "", minute("answered 503")),
             (503, None, "", Err(retry("answered 503"))),
             (500, None, "", Err(retry("answered 500"))),
-            (
-                302,
-                None,
-                "",
-                Err(retry("answered 302 (a redirect is not followed: put the new address into the rules)")),
-            ),
+            (302, None, "", Err(retry("answered 302 (a redirect is not followed: put the new address into the rules)"))),
         ] {
             assert_eq!(meaning(&response(status, wait, body), now), expected, "{status}");
         }

@@ -150,7 +150,8 @@ impl Rules {
 
 impl Rule {
     fn fits(&self, event: &Event<Bytes>) -> bool {
-        let subject = self.subject.as_ref().is_none_or(|subject| event.subject.as_deref().is_some_and(|found| subject.fits(found)));
+        let subject =
+            self.subject.as_ref().is_none_or(|subject| event.subject.as_deref().is_some_and(|found| subject.fits(found)));
         self.kinds.fits(&event.kind) && subject
     }
 

@@ -146,7 +146,9 @@ pub(crate) fn check(rule: &Rule) -> Result<(), String> {
             return Err(format!("`{key}`: `{name}` is not known (known: `data`, `event`)"));
         }
         match template.render(context! { data => context! {}, event => context! {} }) {
-            Err(error) if matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction) =>
+            {
                 Err(explain(key, source, &error))
             }
             _ => Ok(()),
@@ -157,7 +159,10 @@ pub(crate) fn check(rule: &Rule) -> Result<(), String> {
     let host = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
     let host = host.map(|rest| rest.split('/').next().unwrap_or_default()).unwrap_or_default();
     if host.is_empty() || host.contains(['{', '}', '@', '?', '#']) {
-        return Err("`url` begins with no scheme and host (expected such as `https://host/path`; values stand in path and query)".to_owned());
+        return Err(
+            "`url` begins with no scheme and host (expected such as `https://host/path`; values stand in path and query)"
+                .to_owned(),
+        );
     }
     for (name, source) in &rule.headers {
         one(&format!("headers.{name}"), Form::Text, source)?;

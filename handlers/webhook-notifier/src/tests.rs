@@ -1,7 +1,5 @@
 //! The whole handler in `cargo test`: rules and events in, requests and answers out. The server's side is tested with the server.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};

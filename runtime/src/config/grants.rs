@@ -6,10 +6,9 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use super::queues::undefined;
-use super::relay;
 use super::section::Section;
 use super::values::{Form, RATE, rate};
-use super::{EmailGrant, Grants, PublishGrant, http_grant};
+use super::{EmailGrant, Grants, PublishGrant, buckets, http_grant, relay};
 
 const RELAY: Form =
     Form::new("a mail relay", "such as `smtp://user:${SMTP_PASSWORD}@host:587`, `smtps://host:465` or `file:./outbox`");
@@ -21,9 +20,13 @@ const PUBLISH: Form = Form::new("a list of queues", "such as `[\"events\", \"sel
 
 /// Reads the grants of a handler; `queues` are those that are defined.
 pub(super) fn read(section: &mut Section<'_, '_>, queues: &BTreeSet<String>) -> Grants {
-    section.later(&["keyvalue", "files", "env", "args", "secrets"]);
-    let email = section.optional("email", email).flatten();
-    Grants { email, publish: publish(section, queues), http: http_grant::read(section) }
+    section.later(&["files", "env", "args", "secrets"]);
+    Grants {
+        email: section.optional("email", email).flatten(),
+        publish: publish(section, queues),
+        http: http_grant::read(section),
+        keyvalue: buckets::read(section),
+    }
 }
 
 fn publish(section: &mut Section<'_, '_>, queues: &BTreeSet<String>) -> Option<PublishGrant> {

@@ -6,10 +6,8 @@ use super::reader::Field;
 use super::section::Section;
 use super::values::Form;
 
-const HTTP: Form = Form::new(
-    "a list of what may be asked",
-    "such as `[{ url = \"https://api.example.com/v1/*\", methods = [\"POST\"] }]`",
-);
+const HTTP: Form =
+    Form::new("a list of what may be asked", "such as `[{ url = \"https://api.example.com/v1/*\", methods = [\"POST\"] }]`");
 const URL: Form = Form::new("an address that may be asked", "such as `https://api.example.com/v1/*`: all below that path");
 const METHOD_LIST: Form = Form::new("a list of methods", "such as `[\"GET\", \"POST\"]`");
 const METHOD: Form = Form::new("a method", "`GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`");

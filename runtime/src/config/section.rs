@@ -190,7 +190,7 @@ impl<'e> Section<'_, 'e> {
         pattern
     }
 
-    /// The pattern of keys in the tables of a list.
+    /// The pattern of keys in the tables of a list: each of them is read with [`Section::descend`].
     pub(super) fn below(&self, name: &str) -> String {
         join(&self.pattern, name)
     }

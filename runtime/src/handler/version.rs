@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::clock::{Timestamp, now};
 use crate::config::{ConfigValue, HandlerConfig, Secret, Server};
+use crate::keyvalue::Places;
 use crate::mail::{Mailer, Relays};
 use crate::outgoing::Outgoing;
 use crate::sandbox::inspect::Inspection;
@@ -54,6 +55,8 @@ pub struct Loader {
     pub relays: Relays,
     /// Outgoing HTTP.
     pub outgoing: Outgoing,
+    /// Where buckets are.
+    pub buckets: Places,
     /// `[server]`.
     pub server: Server,
     /// Where guests run, probes of new versions among them.
@@ -106,6 +109,8 @@ impl Loader {
                     .map_err(|error| problem(LoadError::Unusable(format!("grants.email: {error}"))))?,
             ),
         };
+        let buckets = self.buckets.granted(name, &config.grants.keyvalue);
+        let buckets = buckets.map_err(|error| problem(LoadError::Unusable(format!("grants.keyvalue: {error}"))))?;
         let setup = Arc::new(Setup {
             handler: Arc::from(name),
             limits: config.limits,
@@ -114,6 +119,7 @@ impl Loader {
             publish: config.grants.publish.clone(),
             http: self.outgoing.client(name, &config.grants.http),
             redactor: redactor(&config.config),
+            buckets,
             max_event: self.server.max_event,
             permits: Permits::new(&self.sandbox),
         });

@@ -72,7 +72,8 @@ impl Client {
             return Err(Failure::Denied(why.to_owned()));
         }
         let uri = &request.uri;
-        let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", http::uri::Authority::as_str));
+        let (scheme, authority) =
+            (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", http::uri::Authority::as_str));
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let target = Target::parse(scheme, authority, path).map_err(Failure::Denied)?;
         let method = request.method.as_str();
@@ -88,11 +89,18 @@ impl Client {
     ///
     /// # Errors
     /// As [`Failure`] says; only `Outside` is an outside failure.
-    pub async fn send(self: Arc<Self>, target: Target, request: Request<Body>, bounds: Bounds) -> Result<Response<Body>, Failure> {
+    pub async fn send(
+        self: Arc<Self>,
+        target: Target,
+        request: Request<Body>,
+        bounds: Bounds,
+    ) -> Result<Response<Body>, Failure> {
         let runtime = self.runtime.clone();
         // Connections are driven beside the guests' own threads, which may all be computing.
         let sending = AbortOnDropHandle::new(runtime.spawn(async move { self.carry(&target, request, bounds).await }));
-        sending.await.map_err(|error| Failure::Outside(Outside::Broken, format!("the request ended without a result: {error}")))?
+        sending
+            .await
+            .map_err(|error| Failure::Outside(Outside::Broken, format!("the request ended without a result: {error}")))?
     }
 
     async fn carry(&self, target: &Target, request: Request<Body>, bounds: Bounds) -> Result<Response<Body>, Failure> {
@@ -176,7 +184,9 @@ async fn answered(
     let asked = Asked {
         method: head.method.to_string(),
         url: format!("{}{}", target.origin, target.path_and_query()),
-        headers: headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect(),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect(),
         body,
     };
     let answer = answers.answer(&asked);

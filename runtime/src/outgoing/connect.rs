@@ -64,10 +64,17 @@ impl Roots {
 }
 
 /// Connects; whoever calls bounds the time.
-pub(super) async fn connect(origin: &Origin, roots: &Arc<Roots>, lookups: &Arc<Semaphore>) -> Result<Pin<Box<dyn Stream>>, Failure> {
+pub(super) async fn connect(
+    origin: &Origin,
+    roots: &Arc<Roots>,
+    lookups: &Arc<Semaphore>,
+) -> Result<Pin<Box<dyn Stream>>, Failure> {
     let addresses = resolve(&origin.host, lookups).await?;
     address::check(&origin.host, &addresses).map_err(|(address, range)| {
-        Failure::Prohibited(format!("`{}` leads to {address}, which is {range} (a grant for a name of the world's does not reach it)", origin.host))
+        Failure::Prohibited(format!(
+            "`{}` leads to {address}, which is {range} (a grant for a name of the world's does not reach it)",
+            origin.host
+        ))
     })?;
     let stream = reach(origin, &addresses).await?;
     // A small request does not wait for the answer to the last one.
@@ -93,7 +100,8 @@ async fn resolve(host: &Host, lookups: &Arc<Semaphore>) -> Result<Vec<IpAddr>, F
         Host::Address(address) => return Ok(vec![*address]),
         Host::Name(name) => name.clone(),
     };
-    let outside = |error: &dyn std::fmt::Display| Failure::Outside(Outside::Lookup, format!("`{host}` can't be looked up: {error}"));
+    let outside =
+        |error: &dyn std::fmt::Display| Failure::Outside(Outside::Lookup, format!("`{host}` can't be looked up: {error}"));
     let permit = Arc::clone(lookups).acquire_owned().await.map_err(|error| outside(&error))?;
     let found = tokio::task::spawn_blocking(move || {
         let found = (name.as_str(), 0).to_socket_addrs().map(|found| found.map(|found| found.ip()).collect::<Vec<_>>());

@@ -83,7 +83,8 @@ impl Origin {
         }
         // An address of version 6 stands in brackets, and what follows them is the port.
         let colon = authority.rfind(':').filter(|at| !authority.get(*at..).unwrap_or_default().contains(']'));
-        let (host, port) = colon.map_or((authority, ""), |at| (authority.get(..at).unwrap_or_default(), authority.get(at + 1..).unwrap_or_default()));
+        let (host, port) = colon
+            .map_or((authority, ""), |at| (authority.get(..at).unwrap_or_default(), authority.get(at + 1..).unwrap_or_default()));
         let port = match port {
             "" if tls => 443,
             "" => 80,

@@ -207,7 +207,9 @@ async fn call(program: &Program, setup: &Setup, job: &Job<'_>, store: &mut Store
         Ok(instance) => instance,
         // A guest's start function runs here, under its limits like any other code: what stops it, a host call included, is no fault of
         // loading. Only errors that come out of the guest's own frames have a backtrace.
-        Err(error) if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<OverResponse>() || error.is::<WasmBacktrace>() => {
+        Err(error)
+            if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<OverResponse>() || error.is::<WasmBacktrace>() =>
+        {
             return Err(Stopped::Called(error));
         }
         Err(error) => return Err(Stopped::Loading(error)),
@@ -302,7 +304,9 @@ fn not_loaded(error: &wasmtime::Error) -> Outcome {
 /// An error of a probe, for people: a limit is named with its value; else what the guest said of it, where it said something.
 pub(super) fn explain(error: &wasmtime::Error, setup: &Setup, last_words: Option<String>) -> String {
     match fault(error) {
-        (Ending::Fault { kind: Fault::Other, .. }, _) => setup.redactor.redact(last_words.unwrap_or_else(|| format!("{error:#}"))),
+        (Ending::Fault { kind: Fault::Other, .. }, _) => {
+            setup.redactor.redact(last_words.unwrap_or_else(|| format!("{error:#}")))
+        }
         (ending, _) => {
             let notes = Notes { hostcall_bytes: setup.hostcall_bytes() as u64, ..Notes::default() };
             classify(ending, notes, &setup.limits).reason()

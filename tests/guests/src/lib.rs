@@ -5,6 +5,7 @@
 
 pub mod chance;
 pub mod web;
+pub mod keyvalue;
 
 wit_bindgen::generate!({
     path: "../../wit/weir-events-0.1.0",

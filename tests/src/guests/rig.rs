@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use weir_runtime::clock::Timestamp;
-use weir_runtime::config::{Ceilings, EmailGrant, Grants, Limits, PublishGrant, Relay, RelayTls};
+use weir_runtime::config::{BucketGrant, Ceilings, EmailGrant, Grants, Limits, PublishGrant, Relay, RelayTls};
 use weir_runtime::event::Event;
+use weir_runtime::keyvalue::Places;
 use weir_runtime::mail::{Mailer, Relays};
 use weir_runtime::outgoing::{HttpGrant, Outgoing, Pattern};
 use weir_runtime::sandbox::redact::Redactor;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub publish: Option<PublishGrant>,
     /// `[handler.guest.grants] http`.
     pub http: Vec<HttpGrant>,
+    /// `[handler.guest.grants] keyvalue`.
+    pub buckets: Vec<BucketGrant>,
 }
 
 impl Settings {
@@ -136,6 +139,7 @@ pub struct Rig {
     relays: Relays,
     /// By which way requests leave.
     pub outgoing: Outgoing,
+    buckets: Places,
     runtime: Runtime,
     /// A folder for the test's own use.
     pub folder: TempDir,
@@ -155,9 +159,10 @@ impl Rig {
         let sandbox = Sandbox::new(&Ceilings::default(), INSTANCES, Some(Path::new(env!("OUT_DIR"))));
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data")).unwrap();
+        let buckets = Places::new(Arc::clone(&store), "weir", runtime.handle().clone());
         let relays = Relays::new(store, Duration::from_secs(3600), runtime.handle().clone());
         let outgoing = Outgoing::new(runtime.handle().clone());
-        Self { sandbox, relays, outgoing, runtime, folder }
+        Self { sandbox, relays, outgoing, buckets, runtime, folder }
     }
 
     /// Does with a component all that loading a handler does, short of the probe.
@@ -172,7 +177,12 @@ impl Rig {
             to: vec!["*".to_owned()],
             rate: None,
         };
-        let grants = Grants { email: settings.relay.as_ref().map(grant), publish: settings.publish.clone(), http: settings.http.clone() };
+        let grants = Grants {
+            email: settings.relay.as_ref().map(grant),
+            publish: settings.publish.clone(),
+            http: settings.http.clone(),
+            keyvalue: settings.buckets.clone(),
+        };
         Sandbox::admit(&inspection, HANDLER, &grants)?;
         let program = self.sandbox.program(&bytes, &inspection)?;
         let mailer = grants.email.map(|grant| Mailer::new(HANDLER, &grant, &self.relays).unwrap());
@@ -184,6 +194,7 @@ impl Rig {
             publish: grants.publish,
             http: self.outgoing.client(HANDLER, &grants.http),
             redactor: Redactor::default(),
+            buckets: self.buckets.granted(HANDLER, &settings.buckets).unwrap(),
             max_event: 1 << 20,
             permits: Permits::new(&self.sandbox),
         };

@@ -27,7 +27,10 @@ fn site(server: &WebServer, rule: &str, more: &str) -> Site {
     let built = site.run(&["build", &root.join("handlers/webhook-notifier").to_string_lossy()]).ending(0).stdout;
     site.write("webhook-notifier.wasm", &fs::read(built.trim()).unwrap());
     site.write("key", format!("{KEY}\n").as_bytes());
-    site.write("rules.toml", format!("[[webhook]]\nname = \"all\"\ntype = \"*\"\n{}", rule.replace("ORIGIN", &origin)).as_bytes());
+    site.write(
+        "rules.toml",
+        format!("[[webhook]]\nname = \"all\"\ntype = \"*\"\n{}", rule.replace("ORIGIN", &origin)).as_bytes(),
+    );
     site
 }
 
@@ -44,7 +47,8 @@ fn signature(site: &Site, asked: &Asked) -> String {
 /// Everything that the server shows of itself.
 fn shown(server: &weir_tests::server::Server) -> String {
     let dead = server.dead();
-    let letters: String = dead.iter().map(|letter| server.get(&format!("/api/dead/{}", letter["id"].as_str().unwrap())).text).collect();
+    let letters: String =
+        dead.iter().map(|letter| server.get(&format!("/api/dead/{}", letter["id"].as_str().unwrap())).text).collect();
     let pages: String = ["/api/handlers", "/api/queues", "/api/dead", "/metrics"].map(|path| server.get(path).text).concat();
     letters + &pages
 }
@@ -153,5 +157,8 @@ pub(crate) fn a_value_that_was_put_in_is_shown_nowhere() {
             assert!(text.contains(said), "{place}: {said}");
         }
     }
-    assert!(shown.contains("rejected with ***") && shown.contains("panicked with ***") && shown.contains("retried with ***"), "{shown}");
+    assert!(
+        shown.contains("rejected with ***") && shown.contains("panicked with ***") && shown.contains("retried with ***"),
+        "{shown}"
+    );
 }

@@ -79,7 +79,8 @@ fn answered(future: &FutureIncomingResponse) -> Result<IncomingResponse, Error> 
 
 fn receive(response: &IncomingResponse, wanted: Option<usize>) -> Result<Response, Error> {
     let headers = response.headers().entries().into_iter();
-    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), String::from_utf8_lossy(&value).into_owned())).collect();
+    let headers =
+        headers.map(|(name, value)| (name.to_ascii_lowercase(), String::from_utf8_lossy(&value).into_owned())).collect();
     let mut answer = Response { status: response.status(), headers, body: Vec::new() };
     let wanted = wanted.unwrap_or(usize::MAX);
     let Ok(body) = response.consume() else { return Ok(answer) };
@@ -109,9 +110,13 @@ fn told(code: ErrorCode) -> Error {
         | ErrorCode::HttpProtocolError
         | ErrorCode::HttpRequestHeaderSize(_)
         | ErrorCode::HttpRequestHeaderSectionSize(_) => Error::Invalid(format!("the request can't be sent: {code:?}")),
-        ErrorCode::DnsError(payload) => Error::Unavailable(payload.rcode.unwrap_or_else(|| "the name can't be looked up".to_owned())),
+        ErrorCode::DnsError(payload) => {
+            Error::Unavailable(payload.rcode.unwrap_or_else(|| "the name can't be looked up".to_owned()))
+        }
         ErrorCode::ConnectionRefused => Error::Unavailable("no connection".to_owned()),
-        ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError => Error::Unavailable("no TLS that can be trusted".to_owned()),
+        ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError => {
+            Error::Unavailable("no TLS that can be trusted".to_owned())
+        }
         ErrorCode::HttpResponseTimeout => Error::Unavailable("no answer in time".to_owned()),
         other => Error::Unavailable(format!("no answer: {other:?}")),
     }

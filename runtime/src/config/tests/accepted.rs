@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{ConfigValue, LimitValue, Origin, Rate, Relay, RelayTls, Secret};
+use super::super::{BucketGrant, ConfigValue, LimitValue, Origin, Rate, Relay, RelayTls, Secret};
 use super::{BASE, good};
+use crate::keyvalue::BUCKET_BYTES;
 use crate::queue::Start;
 use crate::queue::url::QueueUrl;
 
@@ -74,6 +75,7 @@ rules = { file = "rules.toml" }
 [handler.notify.grants]
 publish = ["new", "self"]
 http = [{ url = "https://API.example.com:443/v1/*", methods = ["GET", "POST"] }, { url = "http://localhost/hook", methods = ["PUT"] }]
+keyvalue = [{ bucket = "digest" }, { bucket = "all", url = "redis://u:${PASSWORD}@h/1", max-size = "1GiB" }]
 [handler.notify.grants.email]
 relay = "smtp://ann:${PASSWORD}@${HOST}:25"
 from = "QA <noreply@example.com>"
@@ -107,9 +109,19 @@ fn every_key_of_handlers_is_taken() {
     assert_eq!((limits.publishes, limits.published), (10_000, 64 << 20));
     assert_eq!(limits.response, 64 << 20);
     let http: Vec<_> = handler.grants.http.iter().map(|grant| (grant.url.to_string(), grant.methods.join(" "))).collect();
-    assert_eq!(http, [("https://api.example.com/v1/*".to_owned(), "GET POST".to_owned()), ("http://localhost/hook".to_owned(), "PUT".to_owned())]);
+    assert_eq!(
+        http,
+        [
+            ("https://api.example.com/v1/*".to_owned(), "GET POST".to_owned()),
+            ("http://localhost/hook".to_owned(), "PUT".to_owned())
+        ]
+    );
     let publish = handler.grants.publish.as_ref().unwrap();
     assert_eq!((publish.queues.as_slice(), publish.own), (["new".to_owned()].as_slice(), true));
+    let [own, shared] = handler.grants.keyvalue.as_slice() else { panic!("{:?}", handler.grants.keyvalue) };
+    assert_eq!(*own, BucketGrant { bucket: "digest".to_owned(), url: None, max_size: BUCKET_BYTES });
+    let url = shared.url.as_ref().map(ToString::to_string);
+    assert_eq!((shared.bucket.as_str(), url.as_deref(), shared.max_size), ("all", Some("redis://h:6379/1"), 1 << 30));
     let retry = handler.retry;
     assert_eq!((retry.attempts, retry.trap, retry.backoff_from.as_secs(), retry.backoff_to.as_secs()), (1, 3, 2, 4));
     assert_eq!((retry.after_max.as_secs(), retry.outage.as_secs()), (3_600, 7_200));
@@ -117,7 +129,10 @@ fn every_key_of_handlers_is_taken() {
     let config = [
         ("any thing".to_owned(), ConfigValue::Text(String::new())),
         ("rules".to_owned(), ConfigValue::File("/home/ann/../../etc/weir/rules.toml".into())),
-        ("sender-name".to_owned(), ConfigValue::Secret { text: secret("QA relay.example"), values: vec![secret("relay.example")] }),
+        (
+            "sender-name".to_owned(),
+            ConfigValue::Secret { text: secret("QA relay.example"), values: vec![secret("relay.example")] },
+        ),
     ];
     assert_eq!(handler.config, config);
     let email = handler.grants.email.as_ref().unwrap();

@@ -23,11 +23,14 @@ fn keys(table: &Table, path: &str, known: &BTreeSet<String>, keys_found: &mut BT
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let key = if known.contains(&below("*")) { below("*") } else { below(name) };
         keys_found.insert(key.clone());
-        if !known.iter().any(|known| known.starts_with(&format!("{key}."))) {
-            continue;
+        // A table, or each of a list of them.
+        let tables = match value {
+            Value::Array(items) => items.iter().filter_map(Value::as_table).collect(),
+            value => Vec::from_iter(value.as_table()),
+        };
+        if known.iter().any(|known| known.starts_with(&format!("{key}."))) {
+            tables.into_iter().for_each(|table| keys(table, &key, known, keys_found));
         }
-        let tables = value.as_array().into_iter().flatten().chain([value]).filter_map(Value::as_table);
-        tables.for_each(|table| keys(table, &key, known, keys_found));
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut instance = linker.instance(&format!("wasi:http/outgoing-handler@{VERSION}"))?;
     instance.func_wrap(
         "handle",
-        |store: StoreContextMut<'_, State>, (request, options): (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>)| {
+        |store: StoreContextMut<'_, State>,
+         (request, options): (Resource<HostOutgoingRequest>, Option<Resource<RequestOptions>>)| {
             handle(store, request, options)
         },
     )?;
@@ -156,7 +157,8 @@ impl Requests {
         let Some(client) = &self.client else {
             let method = &request.method;
             let origin = request.uri.authority().map_or("HOST", http::uri::Authority::host);
-            let text = format!("grant `http` is missing, such as http = [{{ url = \"https://{origin}/*\", methods = [\"{method}\"] }}]");
+            let text =
+                format!("grant `http` is missing, such as http = [{{ url = \"https://{origin}/*\", methods = [\"{method}\"] }}]");
             return Err(Failure::Denied(text.chars().take(SAID_CHARS).collect()));
         };
         if !self.live {
