@@ -43,6 +43,7 @@ use crate::store::StoreUrl;
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
 pub use load::{Surroundings, load, load_in, read_text};
+pub use redact::Secret;
 pub(crate) use values::{duration, is_name};
 pub use values::{fmt_duration, fmt_size};
 
@@ -97,16 +98,6 @@ pub struct Server {
 
 /// The event type given to messages that are not CloudEvents, unless their queue names one.
 pub const KIND: &str = "weir.raw";
-
-/// A text that must not appear in logs, errors, metrics or answers.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// `[queue.*]`.
 #[derive(Debug, Clone)]
