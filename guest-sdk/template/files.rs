@@ -20,6 +20,8 @@
     ("weir-sdk/src/host/native.rs", include_str!("../src/host/native.rs")),
     ("weir-sdk/src/host/native/buckets.rs", include_str!("../src/host/native/buckets.rs")),
     ("weir-sdk/src/host/wasm.rs", include_str!("../src/host/wasm.rs")),
+    ("weir-sdk/src/host/wasm/http.rs", include_str!("../src/host/wasm/http.rs")),
+    ("weir-sdk/src/http.rs", include_str!("../src/http.rs")),
     ("weir-sdk/src/host/wasm/keyvalue.rs", include_str!("../src/host/wasm/keyvalue.rs")),
     ("weir-sdk/src/keyvalue.rs", include_str!("../src/keyvalue.rs")),
     ("weir-sdk/src/lib.rs", include_str!("../src/lib.rs")),

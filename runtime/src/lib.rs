@@ -12,6 +12,7 @@ pub mod keyvalue;
 pub mod mail;
 pub mod outbox;
 pub mod outcome;
+pub mod outgoing;
 pub mod queue;
 #[cfg(feature = "redis")]
 pub mod redis;

@@ -16,6 +16,7 @@ use crate::keyvalue::{BucketError, Places};
 use crate::mail::{CapturedMail, Relays};
 use crate::outbox::{Destination, Published};
 use crate::outcome::Outcome;
+use crate::outgoing::Outgoing;
 use crate::queue::Tries;
 use crate::sandbox::{self, Job, Program, Report, Sandbox};
 use crate::store::Store;
@@ -47,12 +48,13 @@ pub struct Trial {
 /// Where effects go.
 pub enum Effects {
     /// Mail is kept and shown. Buckets are only read, those without a URL in this store (none: they begin empty); what is written stays
-    /// in memory.
+    /// in memory. HTTP requests are denied, and the log names them.
     Captured(Option<Arc<Store>>),
     /// Mail is kept and shown, and buckets are in memory, begin empty and last as long as the stage: nothing outside is asked.
     Apart,
-    /// Mail leaves; what was sent before is known from this store, and not sent again. Buckets are written.
-    Live(Arc<Store>),
+    /// Mail and requests leave; what mail was sent before is known from this store, and not sent again. Buckets are written. None: it has
+    /// grants for neither mail nor buckets.
+    Live(Option<Arc<Store>>),
 }
 
 /// What a trial came to.
@@ -135,16 +137,21 @@ impl Place {
     pub async fn load(&self, handler: &str, config: &HandlerConfig) -> Result<Stage, LoadProblem> {
         let (server, runtime) = (self.server.clone(), || self.runtime.clone());
         let nowhere = || Relays::nowhere(runtime());
+        let outgoing = match self.effects {
+            Effects::Captured(_) => Outgoing::refusing(runtime(), "no request leaves without --live"),
+            Effects::Apart => Outgoing::refusing(runtime(), "nothing outside is asked here"),
+            Effects::Live(_) => Outgoing::new(runtime()),
+        };
         let (relays, buckets) = match &self.effects {
             Effects::Captured(store) => (nowhere(), Places::overlaid(store.clone(), &server.group, runtime())),
-            Effects::Apart => (nowhere(), Places::empty(runtime())),
-            Effects::Live(store) => (
+            Effects::Apart | Effects::Live(None) => (nowhere(), Places::empty(runtime())),
+            Effects::Live(Some(store)) => (
                 Relays::new(Arc::clone(store), server.mail_kept, runtime()).capturing(),
                 Places::new(Arc::clone(store), &server.group, runtime()),
             ),
         };
         let (sandbox, guests) = (Arc::clone(&self.sandbox), runtime());
-        let loader = Arc::new(Loader { sandbox, relays, buckets, server, guests });
+        let loader = Arc::new(Loader { sandbox, relays, outgoing, buckets, server, guests });
         let source = loader.read(config)?;
         Loader::admit(handler, config, &source)?;
         let known = self.programs().get(source.digest()).cloned();

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Finding;
+use super::interpolate::Interpolated;
 use super::reader::Field;
 use super::section::{Section, nearest};
 use super::tree::Value;
 use super::values::{BACKOFF, Form, TEXT, backoff};
-use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, filter, grants, limits, queues, server};
+use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, Secret, filter, grants, limits, queues, server};
 
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
@@ -165,12 +166,20 @@ pub(super) fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)
     for (name, field) in section.drain() {
         let value = match &field.node.value {
             Value::Table(_) => section.descend(field, pattern.clone(), file).map(ConfigValue::File),
-            Value::Text(_) => section.reader.parse(&field, &TEXT, |text| Ok(ConfigValue::Text(text.to_owned()))),
-            _ => section.reader.parse(&field, &VALUE, |text| Ok(ConfigValue::Text(text.to_owned()))),
+            Value::Text(_) => section.reader.text(&field, &TEXT).map(text),
+            _ => section.reader.text(&field, &VALUE).map(text),
         };
         values.extend(value.map(|value| (name, value)));
     }
     values
+}
+
+/// A text that values were put into is known as such.
+fn text(done: Interpolated) -> ConfigValue {
+    if done.values.is_empty() {
+        return ConfigValue::Text(done.text);
+    }
+    ConfigValue::Secret { text: Secret(done.text), values: done.values.into_iter().map(Secret).collect() }
 }
 
 /// `{ file = … }`: its text is passed as it is.

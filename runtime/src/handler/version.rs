@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::clock::{Timestamp, now};
-use crate::config::{ConfigValue, HandlerConfig, Server};
+use crate::config::{ConfigValue, HandlerConfig, Secret, Server};
 use crate::keyvalue::Places;
 use crate::mail::{Mailer, Relays};
+use crate::outgoing::Outgoing;
 use crate::sandbox::inspect::Inspection;
+use crate::sandbox::redact::Redactor;
 use crate::sandbox::{self, LoadError, Permits, Program, Sandbox, Setup};
 
 /// Largest text of one `{ file = … }`: it goes into every instance that asks for it.
@@ -51,6 +53,8 @@ pub struct Loader {
     pub sandbox: Arc<Sandbox>,
     /// Connections to relays.
     pub relays: Relays,
+    /// Outgoing HTTP.
+    pub outgoing: Outgoing,
     /// Where buckets are.
     pub buckets: Places,
     /// `[server]`.
@@ -153,6 +157,8 @@ impl Loader {
             config: source.config,
             mailer,
             publish: config.grants.publish.clone(),
+            http: self.outgoing.client(name, &config.grants.http),
+            redactor: redactor(&config.config),
             buckets,
             max_event: self.server.max_event,
             permits: Permits::new(&self.sandbox),
@@ -170,13 +176,23 @@ impl Loader {
 /// Names the file that can't be read.
 pub fn texts(config: &[(String, ConfigValue)]) -> Result<Vec<(String, String)>, LoadProblem> {
     let text = |(key, value): &(String, ConfigValue)| match value {
-        ConfigValue::Text(text) => Ok((key.clone(), text.clone())),
+        ConfigValue::Text(text) | ConfigValue::Secret { text: Secret(text), .. } => Ok((key.clone(), text.clone())),
         ConfigValue::File(file) => {
             let text = read_text(file).map_err(|why| LoadProblem { file: file.clone(), why })?;
             Ok((key.clone(), text))
         }
     };
     config.iter().map(text).collect()
+}
+
+/// What must not be shown of a handler's configuration: what was put in for `${NAME}` and `${file:…}`.
+#[must_use]
+pub fn redactor(config: &[(String, ConfigValue)]) -> Redactor {
+    let secrets = config.iter().filter_map(|(_, value)| match value {
+        ConfigValue::Secret { values, .. } => Some(values.iter().cloned()),
+        ConfigValue::Text(_) | ConfigValue::File(_) => None,
+    });
+    Redactor::new(secrets.flatten())
 }
 
 fn read_text(file: &Path) -> Result<String, LoadError> {

@@ -8,7 +8,7 @@ use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiVie
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Setup;
-use super::host::http::Denied;
+use super::host::http::{Noted, Requests};
 use super::host::keyvalue::Asked;
 use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
@@ -47,12 +47,14 @@ pub(crate) struct State {
     pub(crate) outside: Option<String>,
     /// The counted limit that was passed.
     pub(crate) over: Option<Limit>,
+    /// What requests came to.
+    pub(crate) noted: Noted,
     /// Imports that were denied and said so in the log: each once, however often it is called.
     pub(crate) denied: Vec<&'static str>,
     table: ResourceTable,
     // Made on first use: many handlers never touch WASI (engine-floor.md: 0.3 µs an event).
     wasi: Option<WasiCtx>,
-    http: Option<(WasiHttpCtx, Denied)>,
+    http: Option<(WasiHttpCtx, Requests)>,
 }
 
 impl State {
@@ -72,6 +74,7 @@ impl State {
             requests: 0,
             outside: None,
             over: None,
+            noted: Noted::default(),
             denied: Vec::new(),
             table,
             wasi: None,
@@ -151,7 +154,8 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let (ctx, hooks) = self.http.get_or_insert_with(|| (http(), Denied::new(&self.log)));
+        let made = self.http.take().unwrap_or_else(|| (http(), Requests::new(self)));
+        let (ctx, hooks) = self.http.insert(made);
         WasiHttpCtxView { hooks, table: &mut self.table, ctx }
     }
 }

@@ -33,6 +33,8 @@ mod reload;
 mod retries;
 mod sample;
 mod trial;
+mod waiting;
+mod webhooks;
 
 /// For each guest `server_*` the test that it is for, under the guest's name: one without does not compile.
 mod each_guest {
@@ -49,6 +51,7 @@ mod each_guest {
     use super::reload::a_broken_file_leaves_the_old_version_running as server_self_test;
     use super::retries::a_retried_event_does_not_mail_twice as server_mail_retry;
     use super::retries::attempts_rise_until_it_works as server_until;
+    use super::webhooks::a_value_that_was_put_in_is_shown_nowhere as server_leak;
 
     weir_tests::foreach_server!(assert_test_exists);
     weir_tests::foreach_case!(assert_test_exists);
