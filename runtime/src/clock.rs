@@ -13,7 +13,9 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[cfg(all(feature = "test-clock", not(debug_assertions)))]
-compile_error!("the feature `test-clock` is for tests: whoever can write a file could set the time of a release [build without it]");
+compile_error!(
+    "the feature `test-clock` is for tests: whoever can write a file could set the time of a release [build without it]"
+);
 
 /// Whether the time comes from a file.
 pub const IS_TEST: bool = cfg!(feature = "test-clock");

@@ -36,7 +36,9 @@ impl Clock {
     /// When its file can't be written.
     pub fn set(&mut self, now: Timestamp) {
         let beside = self.folder.path().join("beside");
-        std::fs::write(&beside, format!("{now:.3}")).and_then(|()| std::fs::rename(&beside, self.path())).expect("a clock is set");
+        std::fs::write(&beside, format!("{now:.3}"))
+            .and_then(|()| std::fs::rename(&beside, self.path()))
+            .expect("a clock is set");
         self.now = now;
     }
 

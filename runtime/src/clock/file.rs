@@ -44,7 +44,9 @@ pub(super) fn id(time: Timestamp) -> Uuid {
 
 pub(super) fn check() -> Result<(), String> {
     let Some(clock) = &*CLOCK else {
-        return Err(format!("this is a test build (feature `test-clock`): it takes the time from a file [name one in {VARIABLE}]"));
+        return Err(format!(
+            "this is a test build (feature `test-clock`): it takes the time from a file [name one in {VARIABLE}]"
+        ));
     };
     clock.read().map(drop).map_err(|reason| format!("{VARIABLE}: `{}`: {reason}", clock.path.display()))
 }

@@ -32,7 +32,9 @@ fn build(name: &str, more: &[&str]) -> PathBuf {
     let profile = test.ancestors().nth(2).expect("a test stands in the folder of its profile");
     let target = profile.parent().expect("a profile stands in the target folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--package", "weir-runtime", "--bin", name, "--message-format", "json"]).args(more);
+    cargo
+        .args(["build", "--quiet", "--locked", "--package", "weir-runtime", "--bin", name, "--message-format", "json"])
+        .args(more);
     cargo.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
     // No release has a feature for tests.
     if profile.ends_with("release") && more.is_empty() {

@@ -118,12 +118,26 @@ fn people() -> Vec<Person> {
 /// What happens at a time.
 #[derive(Debug, Clone)]
 enum Step {
-    Event { kind: &'static str, person: usize },
+    Event {
+        kind: &'static str,
+        person: usize,
+    },
     /// An event; a process that may have it is killed at that moment.
-    Crash { kind: &'static str, person: usize, index: usize },
-    Answer { id: String },
-    Leave { index: usize, kill: bool },
-    Return { index: usize },
+    Crash {
+        kind: &'static str,
+        person: usize,
+        index: usize,
+    },
+    Answer {
+        id: String,
+    },
+    Leave {
+        index: usize,
+        kill: bool,
+    },
+    Return {
+        index: usize,
+    },
 }
 
 /// What is to be done, and what is to come of it.

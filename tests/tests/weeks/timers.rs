@@ -32,9 +32,17 @@ fn world(place: Place) -> World {
 
 /// What is to be done at a time.
 enum Step {
-    Publish { way: usize, name: String, wait: SignedDuration },
+    Publish {
+        way: usize,
+        name: String,
+        wait: SignedDuration,
+    },
     /// Away for so long.
-    Restart { index: usize, away: SignedDuration, kill: bool },
+    Restart {
+        index: usize,
+        away: SignedDuration,
+        kill: bool,
+    },
 }
 
 fn steps(random: &mut fastrand::Rng, start: Timestamp, processes: usize) -> Vec<(Timestamp, Step)> {
@@ -74,7 +82,11 @@ fn what_is_put_off_happens_then(place: Place) {
                 }
             }
             Step::Restart { index, away, kill } => {
-                if kill { world.kill(index) } else { world.stop(index) }
+                if kill {
+                    world.kill(index)
+                } else {
+                    world.stop(index)
+                }
                 world.go(world.now() + away);
                 world.start_again(index);
             }
@@ -101,7 +113,9 @@ fn what_is_kept_is_forgotten_in_time() {
     for place in [Place::Disk, Place::Redis] {
         let mut world = world(place);
         let copy = event("mail", "copy", json!("copy 0"));
-        let ended = |world: &World, state| world.running().map(|server| server.metrics().sum("weir_events_ended_total", &[("state", state)])).sum::<u64>();
+        let ended = |world: &World, state| {
+            world.running().map(|server| server.metrics().sum("weir_events_ended_total", &[("state", state)])).sum::<u64>()
+        };
         let begin = world.now();
         // After ten minutes it is no duplicate any more, and for a week after it was sent its mail is known.
         for (after, mailed, duplicates) in [
