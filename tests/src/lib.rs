@@ -9,3 +9,4 @@ pub mod guests;
 pub mod redis;
 pub mod server;
 pub mod smtp;
+pub mod web;
