@@ -151,7 +151,7 @@ impl Store {
         match &self.backend {
             Backend::Embedded(store) => store.mail(identity, now),
             #[cfg(feature = "redis")]
-            Backend::Redis(store) => store.mail(identity).await,
+            Backend::Redis(store) => store.mail(identity, now).await,
         }
     }
 
@@ -274,6 +274,14 @@ impl DeadLetters for Store {
             Backend::Embedded(store) => Box::pin(store.remove_dead(id)),
             #[cfg(feature = "redis")]
             Backend::Redis(store) => Box::pin(store.remove_dead(id)),
+        }
+    }
+
+    fn forget<'a>(&'a self, queue: &'a str, ids: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => Box::pin(store.forget_dead(queue, ids)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.forget_dead(queue, ids)),
         }
     }
 

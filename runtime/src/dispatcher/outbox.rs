@@ -26,15 +26,24 @@ impl Subscription {
             };
             batches.entry(name).or_default().push(Publish { event, due });
         }
+        let mut outlets = Vec::with_capacity(batches.len());
+        for (name, batch) in batches {
+            let outlet = self.outlet(&name)?;
+            // What one of them could never hold must not be found out when others have theirs.
+            if let Some(refused) = outlet.too_large(&batch) {
+                return Err(failed(&name, &refused));
+            }
+            outlets.push((name, outlet, batch));
+        }
         let sending = async {
-            for (name, batch) in batches {
-                self.outlet(&name)?.publish(batch).await.map_err(|error| failed(&name, &error))?;
+            for (name, outlet, batch) in outlets {
+                outlet.publish(batch).await.map_err(|error| failed(&name, &error))?;
             }
             Ok(())
         };
-        tokio::time::timeout(left.max(LEAST), sending)
-            .await
-            .unwrap_or_else(|_| Err(Outcome::Host { reason: "publishing took longer than the deadline".to_owned(), limit: None }))
+        tokio::time::timeout(left.max(LEAST), sending).await.unwrap_or_else(|_| {
+            Err(Outcome::Host { reason: "publishing took longer than the deadline".to_owned(), limit: None, after: None })
+        })
     }
 
     fn outlet(&self, name: &str) -> Result<Arc<dyn Queue>, Outcome> {
@@ -49,6 +58,6 @@ fn failed(name: &str, error: &QueueError) -> Outcome {
     let reason = format!("publishing to queue `{name}`: {error}");
     match error {
         QueueError::TooLarge { .. } => Outcome::Reject { reason },
-        _ => Outcome::Host { reason, limit: None },
+        _ => Outcome::Host { reason, limit: None, after: None },
     }
 }

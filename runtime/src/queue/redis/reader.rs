@@ -10,13 +10,15 @@ use ::redis::{ScriptInvocation, Value, cmd};
 use super::Shared;
 use super::answer::{self, Found, id};
 use super::scripts;
+use super::shared::is_without_group;
 use super::subscription::Subscription;
 use super::tail::Tail;
-use crate::clock;
+use crate::clock::{self, Alarm};
 use crate::queue::{QueueError, not_subscribed};
 use crate::redis::RedisProblem;
 
-/// How often is looked for what others gave back, scheduled or let lapse, and how long a read blocks; at most a quarter of a lease.
+/// How often is looked for what others gave back, scheduled or let lapse, and whether the lead is free, of which the server does not tell; and
+/// how long a read blocks. At most a quarter of a lease.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Shortest time between two looks for what this process itself knows to be due: retries of a busy subscription come in small batches.
@@ -25,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Most events of one read, so that no answer is without bound; a thousand small events are parsed in about a millisecond.
 const READ_MAX: usize = 1_000;
 
-/// After a problem, before the next attempt; attempts to connect are paced by the connection itself.
+/// After a problem, before the next attempt: nobody tells that it is over. Attempts to connect are paced by the connection itself.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Reader {
@@ -33,7 +35,7 @@ pub(super) struct Reader {
     subscription: Arc<Subscription>,
     tail: Tail,
     /// When to look for what comes again.
-    look_at: Instant,
+    look_at: Alarm,
     /// The connection that the last look was over.
     connection: u64,
     /// Entries may have been given to us that never reached us.
@@ -46,7 +48,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, subscription: Arc<Subscription>) -> Self {
-        let look_at = Instant::now();
+        let look_at = Alarm::new(None, Duration::ZERO);
         let last = "0-0".to_owned();
         Self { shared, subscription, tail: Tail::default(), look_at, connection: 0, recovering: false, takeover: None, last }
     }
@@ -93,7 +95,7 @@ impl Reader {
                 self.arrived(value)?;
             }
             () = subscription.stirred.notified() => {}
-            () = tokio::time::sleep_until(self.look_at.into()), if wanted > 0 => {}
+            () = self.look_at.rung(), if wanted > 0 => {}
         }
         Ok(())
     }
@@ -117,18 +119,16 @@ impl Reader {
         if let Some(after) = self.takeover.clone() {
             return self.take_over(&after, wanted).await;
         }
-        let now = Instant::now();
-        if !self.subscription.came_back.swap(false, Ordering::Relaxed) && now < self.look_at {
+        if !self.subscription.came_back.swap(false, Ordering::Relaxed) && !self.look_at.rings() {
             return Ok(0);
         }
+        let asked = Instant::now();
         let lapsed = !self.subscription.ordered;
         let mut call = self.subscription.asker(&self.shared).call(&scripts::CLAIM);
         call.arg(clock::now().0).arg(clock::millis(self.shared.lease)).arg(wanted).arg(u8::from(lapsed));
-        let (came, due) = self.taken(call, now).await?;
-        self.look_at = now + self.shared.block(LOOK);
-        if let Some(due) = answer::score(&due) {
-            self.look_at = self.look_at.min(now + due.since(clock::now()).max(LOOK_AGAIN));
-        }
+        let (came, due) = self.taken(call, asked).await?;
+        let due = answer::score(&due).map(|due| due.max(clock::now().after(LOOK_AGAIN)));
+        self.look_at = Alarm::new(due, self.shared.block(LOOK));
         if came >= wanted {
             // There may be more.
             self.subscription.came_back.store(true, Ordering::Relaxed);
@@ -263,10 +263,11 @@ impl Reader {
         }
     }
 
-    /// A group that is gone was removed, by this process or another.
+    /// A group that is gone was removed, by this process or somebody else; then it is made again.
     async fn explained<T>(&mut self, answer: Result<T, RedisProblem>) -> Result<T, QueueError> {
         match answer {
-            Err(problem) if problem.is("NOGROUP") || problem.to_string().contains("no such key") => {
+            Err(problem) if is_without_group(&problem) => {
+                self.shared.group_is_gone(&self.subscription);
                 Err(not_subscribed(&self.shared.name, &self.subscription.name))
             }
             other => self.shared.explained(other).await,
