@@ -331,6 +331,6 @@ expect = { http = [{ method = "GET" }] }
 "#;
     site.write("h.test.toml", format!("component = {:?}\n{cases}", guests::HTTP_ASK).as_bytes());
     let ran = site.run(&["test"]).ending(1);
-    let failed = "  FAIL  not expected  (h.test.toml:20)\n        http[0].method\n          - GET\n          + POST\n        http[1]\n          - none\n";
+    let failed = "  FAIL  not expected  (h.test.toml:21)\n        http[0].method\n          - GET\n          + POST\n        http[1]\n          - none\n";
     assert!(ran.stdout.contains("  ok    in turn\n  ok    none without answers\n") && ran.stdout.contains(failed), "{ran:?}");
 }
