@@ -23,10 +23,15 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use self::output::{CliError, Global};
+use crate::clock;
+
+/// What `--version` says. A build that takes the time from a file must not pass for another.
+const VERSION: &str =
+    if clock::IS_TEST { concat!(env!("CARGO_PKG_VERSION"), " (test-clock)") } else { env!("CARGO_PKG_VERSION") };
 
 /// Takes events off queues and gives each one to a WebAssembly handler in a sandbox.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, max_term_width = 100)]
+#[command(name = "weir", version = VERSION, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -74,7 +79,8 @@ pub fn main() -> ExitCode {
         }
     };
     log(cli.log);
-    match run(&cli.command, &cli.global) {
+    let done = clock::check().map_err(CliError::Wrong).and_then(|()| run(&cli.command, &cli.global));
+    match done {
         Ok(code) => code,
         Err(error) => {
             error.print();

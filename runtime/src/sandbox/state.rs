@@ -87,6 +87,8 @@ impl State {
 /// No folder, no environment, no arguments, no sockets: clocks, random and the log.
 fn wasi(log: &GuestLog) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
+    #[cfg(feature = "test-clock")]
+    wasi.wall_clock(TestClock);
     wasi.stdout(Stream::new(log, false))
         .stderr(Stream::new(log, true))
         .max_random_size(RANDOM_MAX)
@@ -95,6 +97,21 @@ fn wasi(log: &GuestLog) -> WasiCtx {
         .allow_tcp(false)
         .allow_udp(false);
     wasi.build()
+}
+
+/// What a guest of a test build takes for the time.
+#[cfg(feature = "test-clock")]
+struct TestClock;
+
+#[cfg(feature = "test-clock")]
+impl wasmtime_wasi::HostWallClock for TestClock {
+    fn resolution(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(1)
+    }
+
+    fn now(&self) -> std::time::Duration {
+        crate::clock::wall()
+    }
 }
 
 /// Headers of a size that servers take; everything that is kept for a request counts (sandbox.md §3, host memory).
