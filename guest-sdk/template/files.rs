@@ -5,6 +5,7 @@
     (".cargo/config.toml", include_str!("cargo-config.toml")),
     (".gitignore", include_str!("gitignore")),
     ("README.md", include_str!("README.md")),
+    ("cases.test.toml", include_str!("cases.test.toml.in")),
     ("event.json", include_str!("event.json")),
     ("src/lib.rs", include_str!("lib.rs")),
     ("weir.toml", include_str!("weir.toml")),

@@ -14,6 +14,7 @@ pub mod output;
 pub mod publish;
 pub mod queues;
 pub mod serve;
+pub mod test;
 pub mod try_event;
 
 use std::io::{self, IsTerminal as _};
@@ -59,6 +60,7 @@ enum Command {
     Publish(publish::Publish),
     New(new::New),
     Build(build::Build),
+    Test(test::Test),
     Try(try_event::Try),
     Dead(dead::Dead),
     Handlers(handlers::Handlers),
@@ -93,6 +95,7 @@ fn run(command: &Command, global: &Global) -> Result<ExitCode, CliError> {
     let done = match command {
         Command::Serve(args) => return serve::run(args, global),
         Command::Check(args) => return check::run(args, global),
+        Command::Test(args) => return test::run(args, global),
         Command::Try(args) => return try_event::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Publish(args) => publish::run(args, global),

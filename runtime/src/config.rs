@@ -7,6 +7,7 @@
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
 mod buckets;
+mod cases;
 mod diagnostic;
 mod filter;
 mod grants;
@@ -40,6 +41,7 @@ use crate::outgoing::HttpGrant;
 use crate::queue::Start;
 use crate::store::StoreUrl;
 
+pub use cases::{Case, CaseFile, Check, Clock, Expect, Outcomes, Step, Subject, Test, Things, load_cases, nearest_config};
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
 pub use load::{Surroundings, load, load_in, read_text};

@@ -24,6 +24,7 @@ pub mod verdict;
 pub mod admin;
 pub mod app;
 pub mod bench;
+pub mod cases;
 pub mod cli;
 pub mod config;
 pub mod stats;

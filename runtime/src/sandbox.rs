@@ -27,7 +27,7 @@ use self::engine::Engines;
 pub(crate) use self::load::read_bounded;
 pub use self::load::{LoadError, probe};
 pub use self::log::level;
-pub use self::run::{Job, Report, run};
+pub use self::run::{Job, Report, run, run_at};
 use self::state::State;
 use crate::config::{Ceilings, Limits, PublishGrant};
 use crate::keyvalue::Granted;

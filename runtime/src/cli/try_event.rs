@@ -209,7 +209,7 @@ fn pick<'c>(
 }
 
 /// A configuration of one handler with every default, and of nothing else.
-fn defaults(overrides: &[String]) -> Result<Config, CliError> {
+pub(super) fn defaults(overrides: &[String]) -> Result<Config, CliError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let surroundings = Surroundings { env: &|_| None, folder: std::env::current_dir()?, cores };
     config::read_text(DEFAULTS, Path::new(Global::CONFIG), overrides, &surroundings).map_err(CliError::Config)

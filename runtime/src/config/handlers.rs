@@ -48,7 +48,7 @@ pub(super) fn read(
     read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect()
 }
 
-fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
+pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
     section.later(&["batch", "trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
@@ -100,7 +100,7 @@ fn attribute(text: &str) -> Result<String, String> {
 }
 
 /// A path as it is written in a text, absolute.
-fn path(section: &mut Section<'_, '_>, field: &Field, form: &Form) -> Option<PathBuf> {
+pub(super) fn path(section: &mut Section<'_, '_>, field: &Field, form: &Form) -> Option<PathBuf> {
     let base = section.reader.base(field);
     section.reader.parse(field, form, |text| match server::path(text)? {
         folder if folder.ends_with('/') || folder == "." || folder.ends_with("..") => Err("it names a folder".to_owned()),
@@ -159,7 +159,7 @@ fn retry(section: &mut Section<'_, '_>) -> RetryPolicy {
 }
 
 /// `[handler.*.config]`: whatever keys the handler wants; each a text, or `{ file = … }`.
-fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)> {
+pub(super) fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)> {
     const VALUE: Form = Form::new("a text or a file", "such as `\"QA\"` or `{ file = \"rules.toml\" }`");
     let pattern = section.any();
     let mut values = Vec::new();

@@ -176,6 +176,11 @@ pub(super) fn store(
 
 /// Runs one event.
 pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report {
+    run_at(program, setup, job, None).await
+}
+
+/// Runs one event with a wall clock that shows this time all through the run; none: what time it is. Limits go by real time either way.
+pub async fn run_at(program: &Program, setup: &Arc<Setup>, job: Job<'_>, clock: Option<Timestamp>) -> Report {
     // One of the instances is the handler's own; sleepers of other handlers can't take it (sandbox.md §4).
     let _permit = setup.permits.acquire().await;
     // Counted from here: what waited for an instance has all its time (events.wit, `time-left`).
@@ -185,6 +190,7 @@ pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report 
         Ok(store) => store,
         Err(error) => return Report::not_loaded(&error, begun),
     };
+    store.data_mut().clock = clock;
     let called = {
         let call = call(program, setup, &job, &mut store);
         // The callback catches guests that compute; this catches host calls that wait.

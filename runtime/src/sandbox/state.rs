@@ -1,10 +1,10 @@
 //! What a store holds while one event runs: the views that host functions borrow, and what they noted.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Setup;
@@ -12,6 +12,7 @@ use super::host::http::{Noted, Requests};
 use super::host::keyvalue::Asked;
 use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
+use crate::clock::{self, Timestamp};
 use crate::event::Event;
 use crate::mail::MailRun;
 use crate::outbox::Outbox;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     /// None while a version is probed: every effect is refused then.
     pub(crate) event: Option<Arc<Event>>,
     pub(crate) deadline: Instant,
+    /// What the wall clock shows all through the run, for a test case; none: what time it is.
+    pub(crate) clock: Option<Timestamp>,
     pub(crate) limiter: Limiter,
     pub(crate) log: GuestLog,
     /// What was mailed in this run; made with the first mail.
@@ -64,6 +67,7 @@ impl State {
             setup: Arc::clone(setup),
             event,
             deadline,
+            clock: None,
             mail: None,
             outbox: Outbox::default(),
             buckets: Asked::default(),
@@ -82,10 +86,28 @@ impl State {
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
+
+    /// The wall clock that the guest and its effects go by.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.unwrap_or_else(clock::now)
+    }
+}
+
+/// A wall clock that stands still.
+struct Standing(Duration);
+
+impl HostWallClock for Standing {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0
+    }
 }
 
 /// No folder, no environment, no arguments, no sockets: clocks, random and the log.
-fn wasi(log: &GuestLog) -> WasiCtx {
+fn wasi(log: &GuestLog, clock: Option<Timestamp>) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
     #[cfg(feature = "test-clock")]
     wasi.wall_clock(TestClock);
@@ -96,6 +118,9 @@ fn wasi(log: &GuestLog) -> WasiCtx {
         .allow_ip_name_lookup(false)
         .allow_tcp(false)
         .allow_udp(false);
+    if let Some(Timestamp(millis)) = clock {
+        wasi.wall_clock(Standing(Duration::from_millis(millis)));
+    }
     wasi.build()
 }
 
@@ -123,7 +148,7 @@ fn http() -> WasiHttpCtx {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| wasi(&self.log)), table: &mut self.table }
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| wasi(&self.log, self.clock)), table: &mut self.table }
     }
 }
 

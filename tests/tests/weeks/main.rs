@@ -15,6 +15,7 @@
 )]
 
 mod oracle;
+mod readme;
 mod rules;
 mod timers;
 mod world;

@@ -47,8 +47,6 @@ pub(crate) struct World {
     expected: BTreeMap<Timestamp, Vec<Expected>>,
     mails: usize,
     turn: usize,
-    /// Of processes that were killed.
-    logs: Vec<Log>,
 }
 
 /// A mail that has not come.
@@ -89,7 +87,7 @@ impl World {
         let sites: Vec<Site> = names.iter().map(site).collect();
         let servers = sites.iter().map(|site| Some(start(site))).collect();
         let (files, expected) = (BTreeSet::new(), BTreeMap::new());
-        Self { clock, servers, sites, _redis: redis, outbox, files, expected, mails: 0, turn: 0, logs: Vec::new() }
+        Self { clock, servers, sites, _redis: redis, outbox, files, expected, mails: 0, turn: 0 }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -118,6 +116,15 @@ impl World {
         running[self.turn % running.len()]
     }
 
+    /// Writes a file of the one process that runs, and waits until its handler has taken it up.
+    pub(crate) fn edit(&self, name: &str, content: &str) {
+        let (site, server) = (&self.sites[0], self.servers[0].as_ref().unwrap());
+        let reloads = |server: &Server| server.metrics().sum("weir_reloads_total", &[("result", "succeeded")]);
+        let before = reloads(server);
+        site.replace(name, content.as_bytes());
+        server.eventually(&format!("`{name}` is taken up"), |server| reloads(server) > before);
+    }
+
     /// Enters in the ledger that a mail is due. Should it be late, it waits for the end of quiet hours.
     pub(crate) fn expect(&mut self, due: Timestamp, told: impl Into<String>, quiet: Option<Quiet>) {
         assert!(due >= self.now(), "nothing is expected of the past");
@@ -132,7 +139,24 @@ impl World {
         before > self.expected.values().map(Vec::len).sum()
     }
 
-    /// Publishes an event and waits until it was looked at.
+    /// Publishes an event and waits until it was acknowledged.
+    pub(crate) fn publish_for_ack(&mut self, event: &Value) {
+        let logs: Vec<(Log, usize)> = self.running().map(|server| (server.log().clone(), server.log().length())).collect();
+        let answer = self.any().publish("events", event);
+        assert_eq!(answer.status, 202, "{answer:?}");
+        self.wait_for_ack(event, &logs);
+    }
+
+    /// Waits until one of these logs says, after so many lines, that an event was acknowledged.
+    fn wait_for_ack(&mut self, event: &Value, logs: &[(Log, usize)]) {
+        let id = format!("\"event\":{}", event["id"]);
+        let texts = ["\"event acknowledged\"", &id];
+        self.wait("the event is acknowledged", |_| logs.iter().any(|(log, lines)| log.has_since(*lines, &texts)));
+        self.settle();
+        self.come();
+    }
+
+    /// Publishes an event and waits until something was looked at: for when nothing else may be.
     pub(crate) fn publish(&mut self, event: &Value) {
         let before = self.handled();
         let answer = self.any().publish("events", event);
@@ -146,16 +170,11 @@ impl World {
     pub(crate) fn publish_and_kill(&mut self, event: &Value, index: usize) {
         let answer = self.any().publish("events", event);
         assert_eq!(answer.status, 202, "{answer:?}");
-        let log = self.servers[index].take().unwrap().kill9_unasked();
-        self.logs.push(log);
+        let killed = self.servers[index].take().unwrap().kill9_unasked();
         self.servers[index] = Some(start(&self.sites[index]));
-        self.wait("the event is acknowledged", |world| {
-            let logs = world.running().map(Server::log).chain(&world.logs);
-            let mut lines = logs.flat_map(|log| log.with("event acknowledged"));
-            lines.any(|line| line["event"] == event["id"])
-        });
-        self.settle();
-        self.come();
+        let logs = self.running().map(Server::log).chain([&killed]);
+        let logs: Vec<(Log, usize)> = logs.map(|log| (log.clone(), 0)).collect();
+        self.wait_for_ack(event, &logs);
     }
 
     /// Publishes an event that is held back, and so is looked at by nobody.
@@ -294,7 +313,7 @@ impl World {
 }
 
 fn start(site: &Site) -> Server {
-    let levels = "info,weir_runtime=debug";
+    let levels = "info,weir_runtime::dispatcher::run=debug";
     site.try_start_saying(levels).unwrap_or_else(|ran| panic!("the server did not start: {ran:?}"))
 }
 
