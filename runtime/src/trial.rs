@@ -137,7 +137,7 @@ impl Place {
     pub async fn load(&self, handler: &str, config: &HandlerConfig) -> Result<Stage, LoadProblem> {
         let (server, runtime) = (self.server.clone(), || self.runtime.clone());
         let nowhere = || Relays::nowhere(runtime());
-        let outgoing = match self.effects {
+        let outgoing = match &self.effects {
             Effects::Captured(_) => Outgoing::refusing(runtime(), "no request leaves without --live"),
             Effects::Apart => Outgoing::refusing(runtime(), "nothing outside is asked here"),
             Effects::Live(_) => Outgoing::new(runtime()),
