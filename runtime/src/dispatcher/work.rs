@@ -7,7 +7,7 @@ mod room;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -22,7 +22,10 @@ use crate::verdict::Verdict;
 pub(super) const RUN_EVENTS: usize = 16;
 
 /// Most ends that wait for more before they are settled together.
-const FLUSH_MAX: usize = 64;
+const FLUSH_MAX: usize = 128;
+
+/// Longest that an end waits for more while others run: a way to a broker and back is shorter, and would be made for a few events each.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// See the module.
 pub(super) struct Work {
@@ -59,6 +62,8 @@ struct State {
     ended: Vec<Ended>,
     /// Ended ones taken by the settler and not settled yet.
     settling: usize,
+    /// What the settler knows of `ended`.
+    told: Urgency,
     /// Moves when a delivery is taken to be run: a runner that stands still shows.
     taken: u64,
     draining: bool,
@@ -69,6 +74,18 @@ struct State {
     full_said: Option<Instant>,
     /// A pause: what is not ended by its run goes back.
     paused: bool,
+}
+
+/// When what has ended is to be settled.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// Nothing has ended.
+    #[default]
+    None,
+    /// Within [`GATHER`].
+    Soon,
+    /// There is enough of it, or nothing that could add to it runs.
+    Now,
 }
 
 impl Work {
@@ -126,7 +143,7 @@ impl Work {
         self.count_parked(&mut state);
         if !ended.is_empty() {
             state.ended.extend(ended);
-            self.ended.notify_one();
+            self.tell(&mut state);
         }
         (state.wanted_runners(), behind)
     }
@@ -166,14 +183,10 @@ impl Work {
         if state.allowed == 0 {
             self.count_parked(&mut state);
         }
-        // With nothing left to take, nothing is gained by gathering more: what ended must not wait for what still runs.
-        let nothing_left = state.lanes.waiting() == 0 || next.is_none();
-        if nothing_left {
+        if state.lanes.waiting() == 0 || next.is_none() {
             self.room.notify_waiters();
         }
-        if state.ended.len() >= self.flush_at || (nothing_left && !state.ended.is_empty()) {
-            self.ended.notify_one();
-        }
+        self.tell(&mut state);
         next
     }
 
@@ -285,7 +298,26 @@ impl Work {
             Ended::new(&item, end)
         });
         state.ended.extend(ends);
-        self.ended.notify_one();
+        self.tell(state);
+    }
+
+    fn urgency(&self, state: &State) -> Urgency {
+        if state.ended.is_empty() {
+            Urgency::None
+        } else if state.ended.len() >= self.flush_at || state.running == 0 || state.draining || state.closed {
+            Urgency::Now
+        } else {
+            Urgency::Soon
+        }
+    }
+
+    /// Wakes the settler, if there is something that it does not know.
+    fn tell(&self, state: &mut State) {
+        let urgency = self.urgency(state);
+        if urgency > state.told {
+            state.told = urgency;
+            self.ended.notify_one();
+        }
     }
 
     /// Waits until nothing runs.
@@ -307,22 +339,33 @@ impl Work {
 
     /// Waits for ends and takes them all; none once closed and empty.
     pub(super) async fn ended(&self) -> Option<Vec<Ended>> {
+        let mut gathered = None;
         loop {
             let notified = self.ended.notified();
-            {
+            let urgency = {
                 let mut state = self.state();
-                if !state.ended.is_empty() {
-                    state.settling = state.ended.len();
-                    let ended = std::mem::take(&mut state.ended);
-                    drop(state);
-                    self.room.notify_waiters();
-                    return Some(ended);
+                state.told = self.urgency(&state);
+                match state.told {
+                    Urgency::None if state.closed => return None,
+                    Urgency::None => gathered = None,
+                    Urgency::Soon if gathered.is_none_or(|until| tokio::time::Instant::now() < until) => {}
+                    Urgency::Soon | Urgency::Now => {
+                        state.told = Urgency::None;
+                        state.settling = state.ended.len();
+                        let ended = std::mem::take(&mut state.ended);
+                        drop(state);
+                        self.room.notify_waiters();
+                        return Some(ended);
+                    }
                 }
-                if state.closed {
-                    return None;
-                }
+                state.told
+            };
+            if urgency == Urgency::Soon {
+                let until = *gathered.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
+                let _ = tokio::time::timeout_at(until, notified).await;
+            } else {
+                notified.await;
             }
-            notified.await;
         }
     }
 
