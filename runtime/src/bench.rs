@@ -60,8 +60,8 @@ const BATCH: usize = 64;
 const PUBLISHERS: u64 = 16;
 const UNANSWERED: u64 = 64;
 
-/// Between two looks whether a round is over: often enough to end it in time, too seldom to cost what is measured. As long again for
-/// so many events that are left, up to the longest.
+/// Between two looks whether a round is over, which nothing tells, as that would cost each event: often enough to end it in time, too
+/// seldom to cost what is measured. As long again for so many events that are left, up to the longest.
 const LOOK: Duration = Duration::from_millis(1);
 const LOOK_EVENTS: u64 = 400;
 const LOOK_MAX: Duration = Duration::from_millis(20);
@@ -330,6 +330,7 @@ fn setup(sandbox: &Sandbox) -> Setup {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(sandbox),
     }

@@ -9,6 +9,7 @@ use super::Subscription;
 use super::admit::{is_addressed, is_expired};
 use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::Item;
+use super::letter::given_up;
 use super::work::{RUN_EVENTS, Work};
 use crate::clock::{Timestamp, now};
 use crate::handler::Version;
@@ -78,7 +79,7 @@ impl Subscription {
             }
         };
         match end {
-            RunEnd::Ended(end, claim) => Done::Ended(Ended { claim, ..Ended::new(&item, end) }),
+            RunEnd::Ended(end, claim) => Done::Ended(Ended { claim, ..self.ended(&item, end) }),
             RunEnd::Park(due) => Done::Park(item, due),
         }
     }
@@ -117,6 +118,8 @@ impl Subscription {
         self.count(&report);
         let now = now();
         let verdict = verdict(&report.outcome, before, &config.retry, now, fastrand::f64());
+        // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
+        let verdict = if config.order_by.is_some() { verdict.within(now.after(config.retry.backoff_to)) } else { verdict };
         self.say(delivery, &version, &report, verdict);
         self.observe(&report.outcome, now);
         match verdict {
@@ -125,14 +128,14 @@ impl Subscription {
                 if item.lane.is_some() {
                     self.park(item, now.after(LOAD_AGAIN), before)
                 } else {
-                    RunEnd::Ended(End::GivenBack(Cause::Pause, item.tried.then_some(before)), claim)
+                    RunEnd::Ended(End::GivenBack(Cause::Pause, item.tried.then_some((Timestamp(0), before))), claim)
                 }
             }
-            Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim),
+            Verdict::Dead => {
+                self.queue.note(&self.name, delivery.position, given_up(Some(&report.outcome), before, now));
+                RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim)
+            }
             Verdict::Retry { due, tries } if self.holds_retries() => {
-                // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
-                let longest = now.after(config.retry.backoff_to);
-                let due = if config.order_by.is_some() { due.min(longest) } else { due };
                 self.extend(claim, due.since(now)).await;
                 self.park(item, due, tries)
             }

@@ -2,15 +2,17 @@
 //!
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
+mod ends;
 mod leases;
 mod room;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use self::ends::{FLUSH_MAX, Urgency};
 use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::{Item, Lanes};
 use crate::clock::Timestamp;
@@ -20,12 +22,6 @@ use crate::verdict::Verdict;
 
 /// Events that one runner takes before another is started for those that wait: long enough to keep caches warm (engine-floor.md).
 pub(super) const RUN_EVENTS: usize = 16;
-
-/// Most ends that wait for more before they are settled together.
-const FLUSH_MAX: usize = 128;
-
-/// Longest that an end waits for more while others run: a way to a broker and back is shorter, and would be made for a few events each.
-const GATHER: Duration = Duration::from_millis(1);
 
 /// See the module.
 pub(super) struct Work {
@@ -74,18 +70,6 @@ struct State {
     full_said: Option<Instant>,
     /// A pause: what is not ended by its run goes back.
     paused: bool,
-}
-
-/// When what has ended is to be settled.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
-    /// Nothing has ended.
-    #[default]
-    None,
-    /// Within [`GATHER`].
-    Soon,
-    /// There is enough of it, or nothing that could add to it runs.
-    Now,
 }
 
 impl Work {
@@ -292,32 +276,13 @@ impl Work {
             let tries = item.delivery.tries;
             let end = match due {
                 // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
-                Some(due) if item.lane.is_none() => End::Judged(Verdict::Retry { due, tries }, None),
-                _ => End::GivenBack(cause, item.tried.then_some(tries)),
+                Some(due) if item.lane.is_none() => End::GivenBack(cause, Some((due, tries))),
+                _ => End::GivenBack(cause, item.tried.then_some((Timestamp(0), tries))),
             };
             Ended::new(&item, end)
         });
         state.ended.extend(ends);
         self.tell(state);
-    }
-
-    fn urgency(&self, state: &State) -> Urgency {
-        if state.ended.is_empty() {
-            Urgency::None
-        } else if state.ended.len() >= self.flush_at || state.running == 0 || state.draining || state.closed {
-            Urgency::Now
-        } else {
-            Urgency::Soon
-        }
-    }
-
-    /// Wakes the settler, if there is something that it does not know.
-    fn tell(&self, state: &mut State) {
-        let urgency = self.urgency(state);
-        if urgency > state.told {
-            state.told = urgency;
-            self.ended.notify_one();
-        }
     }
 
     /// Waits until nothing runs.
@@ -329,50 +294,6 @@ impl Work {
             }
             notified.await;
         }
-    }
-
-    /// No more will end.
-    pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.ended.notify_one();
-    }
-
-    /// Waits for ends and takes them all; none once closed and empty.
-    pub(super) async fn ended(&self) -> Option<Vec<Ended>> {
-        let mut gathered = None;
-        loop {
-            let notified = self.ended.notified();
-            let urgency = {
-                let mut state = self.state();
-                state.told = self.urgency(&state);
-                match state.told {
-                    Urgency::None if state.closed => return None,
-                    Urgency::None => gathered = None,
-                    Urgency::Soon if gathered.is_none_or(|until| tokio::time::Instant::now() < until) => {}
-                    Urgency::Soon | Urgency::Now => {
-                        state.told = Urgency::None;
-                        state.settling = state.ended.len();
-                        let ended = std::mem::take(&mut state.ended);
-                        drop(state);
-                        self.room.notify_waiters();
-                        return Some(ended);
-                    }
-                }
-                state.told
-            };
-            if urgency == Urgency::Soon {
-                let until = *gathered.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
-                let _ = tokio::time::timeout_at(until, notified).await;
-            } else {
-                notified.await;
-            }
-        }
-    }
-
-    /// What [`Work::ended`] gave is settled.
-    pub(super) fn settled(&self) {
-        self.state().settling = 0;
-        self.room.notify_waiters();
     }
 }
 

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Setup;
 use super::host::http::Denied;
+use super::host::keyvalue::Asked;
 use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
 use crate::event::Event;
@@ -35,6 +36,8 @@ pub(crate) struct State {
     pub(crate) mail: Option<MailRun>,
     /// What was published in this run; nothing of it has left.
     pub(crate) outbox: Outbox,
+    /// What was asked of buckets.
+    pub(crate) buckets: Asked,
     /// Requests and mails begun.
     pub(crate) requests: u32,
     /// The first outside failure that a host call answered with.
@@ -61,6 +64,7 @@ impl State {
             deadline,
             mail: None,
             outbox: Outbox::default(),
+            buckets: Asked::default(),
             requests: 0,
             outside: None,
             over: None,
@@ -69,6 +73,11 @@ impl State {
             wasi: None,
             http: None,
         }
+    }
+
+    /// What the guest holds of the host's.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 
