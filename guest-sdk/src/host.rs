@@ -6,6 +6,6 @@ pub(crate) mod native;
 pub(crate) mod wasm;
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{buckets as keyvalue, config_get, log, publish, send};
+pub(crate) use native::{buckets as keyvalue, config_get, log, publish, request, send};
 #[cfg(target_family = "wasm")]
-pub(crate) use wasm::{config_get, keyvalue, log, publish, send};
+pub(crate) use wasm::{config_get, keyvalue, log, publish, request, send};

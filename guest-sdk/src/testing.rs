@@ -1,4 +1,4 @@
-//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events, buckets and logs are
+//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events, requests, buckets and logs are
 //! captured.
 //!
 //! ```
@@ -29,6 +29,8 @@
 //! What it leaves out: limits, time and grants are the server's. The shape of a message or an event is checked as the server does.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -39,7 +41,7 @@ use crate::host::native::State;
 use crate::keyvalue;
 use crate::log::Level;
 use crate::publish::{self, Schedule};
-use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result};
+use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result, http};
 
 /// What a handler did with one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Run {
     /// What it published, in the order of its calls; nothing unless it answered ok. Ids and other attributes that the server would fill in
     /// are as the handler left them.
     pub published: Vec<Published>,
+    /// What it asked over HTTP, in the order of its calls, whatever the answer was.
+    pub requests: Vec<http::Request>,
     /// What it logged.
     pub logs: Vec<Log>,
 }
@@ -114,10 +118,34 @@ pub struct Host {
     config: BTreeMap<String, String>,
     mail_error: Option<Error>,
     publish_error: Option<publish::Error>,
+    answers: Answers,
     keyvalue_error: Option<keyvalue::Error>,
     buckets: Buckets,
     delivery: Option<Delivery>,
     sent: BTreeMap<(String, String), String>,
+}
+
+type Answer = dyn Fn(&http::Request) -> Result<http::Response, http::Error>;
+
+/// What requests are answered.
+#[derive(Clone, Default)]
+pub(crate) struct Answers(Option<Rc<Answer>>);
+
+impl Answers {
+    pub(crate) fn answer(&self, request: &http::Request) -> Result<http::Response, http::Error> {
+        match &self.0 {
+            Some(answer) => answer(request),
+            None => {
+                Err(http::Error::Denied("no request is granted here (`weir_sdk::testing::Host::http` answers them)".to_owned()))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Answers(…)" } else { "Answers(none)" })
+    }
 }
 
 impl Host {
@@ -150,6 +178,13 @@ impl Host {
     #[must_use]
     pub fn publish_error(mut self, error: publish::Error) -> Self {
         self.publish_error = Some(error);
+        self
+    }
+
+    /// Answers every request; without it every one is denied.
+    #[must_use]
+    pub fn http(mut self, answer: impl Fn(&http::Request) -> Result<http::Response, http::Error> + 'static) -> Self {
+        self.answers = Answers(Some(Rc::new(answer)));
         self
     }
 
@@ -199,6 +234,7 @@ impl Host {
             mail_error: self.mail_error.clone(),
             publish_error: self.publish_error.clone(),
             keyvalue_error: self.keyvalue_error.clone(),
+            answers: self.answers.clone(),
             event: identity,
             buckets: std::mem::take(&mut self.buckets),
             ..State::default()
@@ -208,8 +244,8 @@ impl Host {
         run
     }
 
-    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail and publishing are refused
-    /// meanwhile, buckets are empty, and nothing is written to them.
+    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail, publishing and requests
+    /// are refused meanwhile, buckets are empty, and nothing is written to them.
     pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
         let state = State {
             mail_error: Some(Error::Denied("no mail during a self-test".to_owned())),
@@ -227,6 +263,7 @@ impl Host {
         self.sent = std::mem::take(&mut state.sent);
         let published = if result.is_ok() { std::mem::take(&mut state.published) } else { Vec::new() };
         let (mails, logs) = (std::mem::take(&mut state.mails), std::mem::take(&mut state.logs));
-        (Run { result, mails, published, logs }, state)
+        let requests = std::mem::take(&mut state.requests);
+        (Run { result, mails, published, requests, logs }, state)
     }
 }

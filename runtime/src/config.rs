@@ -7,10 +7,12 @@
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
 mod buckets;
+mod cases;
 mod diagnostic;
 mod filter;
 mod grants;
 mod handlers;
+mod http_grant;
 mod interpolate;
 mod limits;
 mod load;
@@ -35,12 +37,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::Filter;
+use crate::outgoing::HttpGrant;
 use crate::queue::Start;
 use crate::store::StoreUrl;
 
+pub use cases::{Case, CaseFile, Check, Clock, Expect, Outcomes, Step, Subject, Test, Things, load_cases, nearest_config};
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
 pub use load::{Surroundings, load, load_in, read_text};
+pub use redact::Secret;
 pub(crate) use values::{duration, is_name};
 pub use values::{fmt_duration, fmt_size};
 
@@ -95,16 +100,6 @@ pub struct Server {
 
 /// The event type given to messages that are not CloudEvents, unless their queue names one.
 pub const KIND: &str = "weir.raw";
-
-/// A text that must not appear in logs, errors, metrics or answers.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// `[queue.*]`.
 #[derive(Debug, Clone)]
@@ -165,6 +160,13 @@ pub enum ConfigValue {
     Text(String),
     /// The text of this file; absolute; watched.
     File(PathBuf),
+    /// A text with values put in for `${NAME}` or `${file:…}`: neither it nor they may be shown.
+    Secret {
+        /// The whole text.
+        text: Secret,
+        /// What was put in.
+        values: Vec<Secret>,
+    },
 }
 
 /// `[handler.*.limits]`: each binds, and says so when it fires (sandbox.md §3).
@@ -218,6 +220,8 @@ pub struct Grants {
     pub email: Option<EmailGrant>,
     /// `publish`.
     pub publish: Option<PublishGrant>,
+    /// `http`; empty: no request.
+    pub http: Vec<HttpGrant>,
     /// `keyvalue`, by bucket; empty: not granted.
     pub keyvalue: Vec<BucketGrant>,
 }
@@ -325,6 +329,8 @@ pub struct Ceilings {
     pub publishes: u32,
     /// Bytes of those together.
     pub published: u64,
+    /// Bytes of one response body.
+    pub response: u64,
     /// Bytes of the wasm stack; the server's.
     pub stack: u64,
     /// Bytes of the largest component file.
@@ -349,6 +355,7 @@ impl Default for Ceilings {
             requests: 1_000,
             publishes: 10_000,
             published: 64 << 20,
+            response: 64 << 20,
             stack: 512 << 10,
             component: 64 << 20,
             hops: 16,

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use self::buckets::Buckets;
 use crate::email::{Error, Message};
+use crate::http;
 use crate::keyvalue;
 use crate::log::Level;
 use crate::publish::{self, Draft};
-use crate::testing::{Log, Published};
+use crate::testing::{Answers, Log, Published};
 use crate::{Bytes, Event};
 
 thread_local! {
@@ -31,6 +32,8 @@ pub(crate) struct State {
     /// In a self-test nothing is written.
     pub(crate) probed: bool,
     pub(crate) published: Vec<Published>,
+    pub(crate) answers: Answers,
+    pub(crate) requests: Vec<http::Request>,
     pub(crate) logs: Vec<Log>,
     /// Messages sent to the same recipients in this call: the identity of those without a key (events.wit).
     pub(crate) unkeyed: BTreeMap<String, u32>,
@@ -83,6 +86,22 @@ pub(crate) fn publish(queue: &str, draft: Draft) -> Result<(), publish::Error> {
         Some(state) => state.publish(queue, draft),
         None => Err(publish::Error::Denied("nothing is published outside of `weir_sdk::testing::Host::run`".to_owned())),
     })
+}
+
+pub(crate) fn request(request: http::Request) -> Result<http::Response, http::Error> {
+    // Outside of the borrow: what answers is the test's own.
+    let answers = HOST.with_borrow_mut(|host| {
+        host.as_mut().map(|state| {
+            state.requests.push(request.clone());
+            state.answers.clone()
+        })
+    });
+    let Some(answers) = answers else {
+        return Err(http::Error::Denied("no request outside of `weir_sdk::testing::Host::run`".to_owned()));
+    };
+    let mut response = answers.answer(&request)?;
+    response.body.truncate(request.wanted.unwrap_or(usize::MAX));
+    Ok(response)
 }
 
 impl State {

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Finding;
+use super::interpolate::Interpolated;
 use super::reader::Field;
 use super::section::{Section, nearest};
 use super::tree::Value;
 use super::values::{BACKOFF, Form, TEXT, backoff};
-use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, filter, grants, limits, queues, server};
+use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, Secret, filter, grants, limits, queues, server};
 
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
@@ -47,7 +48,7 @@ pub(super) fn read(
     read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect()
 }
 
-fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
+pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
     section.later(&["batch", "trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
@@ -99,7 +100,7 @@ fn attribute(text: &str) -> Result<String, String> {
 }
 
 /// A path as it is written in a text, absolute.
-fn path(section: &mut Section<'_, '_>, field: &Field, form: &Form) -> Option<PathBuf> {
+pub(super) fn path(section: &mut Section<'_, '_>, field: &Field, form: &Form) -> Option<PathBuf> {
     let base = section.reader.base(field);
     section.reader.parse(field, form, |text| match server::path(text)? {
         folder if folder.ends_with('/') || folder == "." || folder.ends_with("..") => Err("it names a folder".to_owned()),
@@ -158,19 +159,27 @@ fn retry(section: &mut Section<'_, '_>) -> RetryPolicy {
 }
 
 /// `[handler.*.config]`: whatever keys the handler wants; each a text, or `{ file = … }`.
-fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)> {
+pub(super) fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)> {
     const VALUE: Form = Form::new("a text or a file", "such as `\"QA\"` or `{ file = \"rules.toml\" }`");
     let pattern = section.any();
     let mut values = Vec::new();
     for (name, field) in section.drain() {
         let value = match &field.node.value {
             Value::Table(_) => section.descend(field, pattern.clone(), file).map(ConfigValue::File),
-            Value::Text(_) => section.reader.parse(&field, &TEXT, |text| Ok(ConfigValue::Text(text.to_owned()))),
-            _ => section.reader.parse(&field, &VALUE, |text| Ok(ConfigValue::Text(text.to_owned()))),
+            Value::Text(_) => section.reader.text(&field, &TEXT).map(text),
+            _ => section.reader.text(&field, &VALUE).map(text),
         };
         values.extend(value.map(|value| (name, value)));
     }
     values
+}
+
+/// A text that values were put into is known as such.
+fn text(done: Interpolated) -> ConfigValue {
+    if done.values.is_empty() {
+        return ConfigValue::Text(done.text);
+    }
+    ConfigValue::Secret { text: Secret(done.text), values: done.values.into_iter().map(Secret).collect() }
 }
 
 /// `{ file = … }`: its text is passed as it is.

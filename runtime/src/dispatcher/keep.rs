@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
-use crate::clock::{Timestamp, now};
-use crate::queue::Position;
+use crate::clock::now;
+use crate::queue::{Position, timer};
 
 impl Subscription {
     /// Keeps until nothing more runs.
@@ -17,7 +17,7 @@ impl Subscription {
             tokio::select! {
                 () = ended.cancelled() => return,
                 () = self.work.timed() => {}
-                () = until(due) => {}
+                () = timer::until(due, std::future::pending()) => {}
                 lost = self.queue.lapsed(&self.name) => self.lose(&lost),
             }
         }
@@ -29,13 +29,5 @@ impl Subscription {
         tracing::warn!(queue, handler, count, "leases could not be kept: their events run again, perhaps elsewhere");
         let runners = self.work.lose(lost);
         self.start_runners(runners);
-    }
-}
-
-/// Until what waits first is due: nothing else tells of it.
-async fn until(due: Option<Timestamp>) {
-    match due {
-        Some(due) => tokio::time::sleep(due.since(now())).await,
-        None => std::future::pending().await,
     }
 }

@@ -9,6 +9,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 
 use super::classify::{Ending, Fault, Notes, classify};
 use super::engine::TICK;
+use super::host::http::OverResponse;
 use super::state::State;
 use super::{Program, Setup};
 use crate::clock::{Timestamp, millis};
@@ -165,6 +166,9 @@ pub(super) fn store(
         if Instant::now() >= store.data().deadline {
             return Err(PastDeadline.into());
         }
+        if store.data().noted.over().is_some() {
+            return Err(OverResponse.into());
+        }
         Ok(UpdateDeadline::Yield(1))
     });
     Ok(store)
@@ -172,6 +176,11 @@ pub(super) fn store(
 
 /// Runs one event.
 pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report {
+    run_at(program, setup, job, None).await
+}
+
+/// Runs one event with a wall clock that shows this time all through the run; none: what time it is. Limits go by real time either way.
+pub async fn run_at(program: &Program, setup: &Arc<Setup>, job: Job<'_>, clock: Option<Timestamp>) -> Report {
     // One of the instances is the handler's own; sleepers of other handlers can't take it (sandbox.md §4).
     let _permit = setup.permits.acquire().await;
     // Counted from here: what waited for an instance has all its time (events.wit, `time-left`).
@@ -181,6 +190,7 @@ pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report 
         Ok(store) => store,
         Err(error) => return Report::not_loaded(&error, begun),
     };
+    store.data_mut().clock = clock;
     let called = {
         let call = call(program, setup, &job, &mut store);
         // The callback catches guests that compute; this catches host calls that wait.
@@ -203,7 +213,9 @@ async fn call(program: &Program, setup: &Setup, job: &Job<'_>, store: &mut Store
         Ok(instance) => instance,
         // A guest's start function runs here, under its limits like any other code: what stops it, a host call included, is no fault of
         // loading. Only errors that come out of the guest's own frames have a backtrace.
-        Err(error) if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<WasmBacktrace>() => {
+        Err(error)
+            if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<OverResponse>() || error.is::<WasmBacktrace>() =>
+        {
             return Err(Stopped::Called(error));
         }
         Err(error) => return Err(Stopped::Loading(error)),
@@ -250,32 +262,36 @@ fn idempotency_key(event: &Event, handler: &str) -> String {
 fn report(store: Store<State>, called: Result<Ending, Stopped>, setup: &Setup, begun: Instant) -> Report {
     let fuel = setup.limits.fuel.saturating_sub(store.get_fuel().unwrap_or_default());
     let state = store.into_data();
-    let mut over = state.over;
+    let over_response = state.noted.over();
+    let mut over = state.over.or(over_response);
     if state.log.is_over() {
         over.get_or_insert(Limit { name: "output", value: setup.limits.output });
     }
+    let redact = |text: String| setup.redactor.redact(text);
     let (ending, backtrace) = match called {
+        // It was answered with an error, and may have been done since; but not with all of what it asked for.
+        Ok(_) if over_response.is_some() => fault(&OverResponse.into()),
         Ok(ending) => (ending, Vec::new()),
         Err(Stopped::Called(error)) => fault(&error),
         Err(Stopped::Loading(error)) => {
-            let (memory, log) = (state.limiter.peak, state.log.take());
+            let (memory, log) = (state.limiter.peak, redact(state.log.take()));
             return Report { fuel, memory, log, ..Report::not_loaded(&error, begun) };
         }
     };
-    let last_words = matches!(ending, Ending::Fault { .. }).then(|| state.log.last_words()).flatten();
+    let last_words = matches!(ending, Ending::Fault { .. }).then(|| state.log.last_words().map(redact)).flatten();
     let notes = Notes {
-        outside: state.outside,
+        outside: state.outside.or_else(|| state.noted.outside()).map(redact),
         denied: state.limiter.denied,
         over,
         last_words,
         hostcall_bytes: setup.hostcall_bytes() as u64,
     };
     Report {
-        outcome: classify(ending, notes, &setup.limits),
+        outcome: classify(ending.map_text(redact), notes, &setup.limits),
         fuel,
         memory: state.limiter.peak,
         elapsed: begun.elapsed(),
-        log: state.log.take(),
+        log: redact(state.log.take()),
         backtrace,
         published: state.outbox.into_published(),
     }
@@ -286,7 +302,7 @@ fn not_loaded(error: &wasmtime::Error) -> Outcome {
     if error.is::<PoolConcurrencyLimitError>() {
         // Permits are counted so that this can't be: no fault of the event or its handler, which is tried again (sandbox.md §4).
         tracing::error!(%reason, "the pool has no free slot: this is a bug of Weir");
-        return Outcome::Host { reason, limit: None };
+        return Outcome::Host { reason, limit: None, after: None };
     }
     Outcome::Load { reason }
 }
@@ -294,7 +310,9 @@ fn not_loaded(error: &wasmtime::Error) -> Outcome {
 /// An error of a probe, for people: a limit is named with its value; else what the guest said of it, where it said something.
 pub(super) fn explain(error: &wasmtime::Error, setup: &Setup, last_words: Option<String>) -> String {
     match fault(error) {
-        (Ending::Fault { kind: Fault::Other, .. }, _) => last_words.unwrap_or_else(|| format!("{error:#}")),
+        (Ending::Fault { kind: Fault::Other, .. }, _) => {
+            setup.redactor.redact(last_words.unwrap_or_else(|| format!("{error:#}")))
+        }
         (ending, _) => {
             let notes = Notes { hostcall_bytes: setup.hostcall_bytes() as u64, ..Notes::default() };
             classify(ending, notes, &setup.limits).reason()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
-use crate::clock::{self, Timestamp};
+use crate::clock::Timestamp;
 use crate::outbox::{Draft, Refusal, Run, Schedule};
 use crate::sandbox::state::State;
 
@@ -73,7 +73,7 @@ fn publish(mut store: StoreContextMut<'_, State>, queue: &str, event: Event, due
         grant: setup.publish.as_ref(),
         limits: &setup.limits,
         max_event: setup.max_event,
-        now: clock::now(),
+        now: state.now(),
     };
     match state.outbox.publish(&run, queue, event.into(), due.into()) {
         Ok(()) => Ok(Ok(())),
