@@ -15,7 +15,7 @@ const TARGET: &str = "wasm32-wasip2";
 
 /// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
 const SUITES: [&str; 12] =
-const SUITES: [&str; 12] = ["outcome", "event", "limit", "import", "load", "publish", "keyvalue", "server", "chaos", "weeks", "case", "http"];
+    ["outcome", "event", "limit", "import", "load", "publish", "keyvalue", "server", "chaos", "weeks", "case", "http"];
 
 /// The guest with a large first memory.
 const LARGE: &str = "limit_good_large";
