@@ -2,6 +2,7 @@
 //!
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
+mod ends;
 mod leases;
 mod room;
 
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use self::ends::{FLUSH_MAX, Urgency};
 use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::{Item, Lanes};
 use crate::clock::Timestamp;
@@ -20,9 +22,6 @@ use crate::verdict::Verdict;
 
 /// Events that one runner takes before another is started for those that wait: long enough to keep caches warm (engine-floor.md).
 pub(super) const RUN_EVENTS: usize = 16;
-
-/// Most ends that wait for more before they are settled together.
-const FLUSH_MAX: usize = 64;
 
 /// See the module.
 pub(super) struct Work {
@@ -59,6 +58,8 @@ struct State {
     ended: Vec<Ended>,
     /// Ended ones taken by the settler and not settled yet.
     settling: usize,
+    /// What the settler knows of `ended`.
+    told: Urgency,
     /// Moves when a delivery is taken to be run: a runner that stands still shows.
     taken: u64,
     draining: bool,
@@ -126,7 +127,7 @@ impl Work {
         self.count_parked(&mut state);
         if !ended.is_empty() {
             state.ended.extend(ended);
-            self.ended.notify_one();
+            self.tell(&mut state);
         }
         (state.wanted_runners(), behind)
     }
@@ -166,14 +167,10 @@ impl Work {
         if state.allowed == 0 {
             self.count_parked(&mut state);
         }
-        // With nothing left to take, nothing is gained by gathering more: what ended must not wait for what still runs.
-        let nothing_left = state.lanes.waiting() == 0 || next.is_none();
-        if nothing_left {
+        if state.lanes.waiting() == 0 || next.is_none() {
             self.room.notify_waiters();
         }
-        if state.ended.len() >= self.flush_at || (nothing_left && !state.ended.is_empty()) {
-            self.ended.notify_one();
-        }
+        self.tell(&mut state);
         next
     }
 
@@ -285,7 +282,7 @@ impl Work {
             Ended::new(&item, end)
         });
         state.ended.extend(ends);
-        self.ended.notify_one();
+        self.tell(state);
     }
 
     /// Waits until nothing runs.
@@ -297,39 +294,6 @@ impl Work {
             }
             notified.await;
         }
-    }
-
-    /// No more will end.
-    pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.ended.notify_one();
-    }
-
-    /// Waits for ends and takes them all; none once closed and empty.
-    pub(super) async fn ended(&self) -> Option<Vec<Ended>> {
-        loop {
-            let notified = self.ended.notified();
-            {
-                let mut state = self.state();
-                if !state.ended.is_empty() {
-                    state.settling = state.ended.len();
-                    let ended = std::mem::take(&mut state.ended);
-                    drop(state);
-                    self.room.notify_waiters();
-                    return Some(ended);
-                }
-                if state.closed {
-                    return None;
-                }
-            }
-            notified.await;
-        }
-    }
-
-    /// What [`Work::ended`] gave is settled.
-    pub(super) fn settled(&self) {
-        self.state().settling = 0;
-        self.room.notify_waiters();
     }
 }
 
