@@ -145,6 +145,10 @@ pub struct HandlerConfig {
     pub expires: Option<Duration>,
     /// Window in which a second event with the same source and id ends as duplicate.
     pub duplicates: Option<Duration>,
+    /// Which export is run; none: the first that Weir knows.
+    pub run: Option<Export>,
+    /// How many events one call gets; none: not written, one, and it need not be a batch handler.
+    pub batch: Option<BatchPolicy>,
     /// Its limits, each at most its ceiling.
     pub limits: Limits,
     /// Where each of them came from, for `weir check`.
@@ -155,6 +159,42 @@ pub struct HandlerConfig {
     pub config: Vec<(String, ConfigValue)>,
     /// What it may touch.
     pub grants: Grants,
+}
+
+/// What a component exports and Weir runs (DESIGN.md §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Export {
+    /// `weir:events/handler`: one event a call.
+    Handler,
+    /// `weir:events/batch-handler`: several events a call, answered one by one.
+    Batch,
+}
+
+impl Export {
+    /// As `run` has it, in weir.toml and in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Handler => "handler",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// `batch` of a handler (delivery.md §9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchPolicy {
+    /// Most events of one call; never 0, and at most as many as may run at once.
+    pub size: u32,
+    /// How long the oldest event of a batch waits for others.
+    pub wait: Duration,
+}
+
+/// The defaults of surface.md §1.
+impl Default for BatchPolicy {
+    fn default() -> Self {
+        Self { size: 1, wait: Duration::ZERO }
+    }
 }
 
 /// One value of `[handler.*.config]`.
@@ -356,6 +396,23 @@ impl Default for Limits {
             publishes: 100,
             published: 4 << 20,
             response: 8 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// What a call with so many events may use: that many times what is counted by event, and the memory and the time of one
+    /// (delivery.md §9).
+    #[must_use]
+    pub fn of_batch(self, events: usize) -> Self {
+        let (times, few) = (events as u64, u32::try_from(events).unwrap_or(u32::MAX));
+        Self {
+            fuel: self.fuel.saturating_mul(times),
+            output: self.output.saturating_mul(times),
+            requests: self.requests.saturating_mul(few),
+            publishes: self.publishes.saturating_mul(few),
+            published: self.published.saturating_mul(times),
+            ..self
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The sandbox: gives one event to a fresh instance of a component under every limit, and says what it came to.
+//! The sandbox: gives one event, or a batch, to a fresh instance of a component under every limit, and says what it came to.
 //!
 //! The only module that names wasmtime. It never decides what happens to the event: that is `verdict.rs`.
 
+mod batch;
 mod cache;
 mod classify;
 pub mod engine;
@@ -14,6 +15,7 @@ mod load;
 mod log;
 mod run;
 mod state;
+mod typed;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
+pub use self::batch::{Batch, run as run_batch};
 use self::cache::CodeCache;
 use self::engine::Engines;
 pub(crate) use self::load::read_bounded;
@@ -28,7 +31,7 @@ pub use self::load::{LoadError, probe};
 pub use self::log::level;
 pub use self::run::{Job, Report, run};
 use self::state::State;
-use crate::config::{Ceilings, Limits, PublishGrant};
+use crate::config::{Ceilings, Export, Limits, PublishGrant};
 use crate::mail::Mailer;
 
 /// Bytes beside the event itself that one host call may hand over: attribute names, list headers (sandbox.md §3).
@@ -66,6 +69,8 @@ impl Sandbox {
 pub struct Program {
     /// `sha256:…` of the component's bytes.
     pub digest: Arc<str>,
+    /// Which of its exports is run.
+    pub export: Export,
     pre: InstancePre<State>,
     handle: ComponentExportIndex,
     self_test: Option<ComponentExportIndex>,

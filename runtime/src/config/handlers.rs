@@ -9,11 +9,11 @@ use super::reader::Field;
 use super::section::{Section, nearest};
 use super::tree::Value;
 use super::values::{BACKOFF, Form, TEXT, backoff};
-use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, filter, grants, limits, queues, server};
+use super::{BatchPolicy, Ceilings, ConfigValue, Export, HandlerConfig, RetryPolicy, filter, grants, limits, queues, server};
 
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
-const RUN: Form = Form::new("a way to run", "`\"auto\"` or `\"handler\"`");
+const RUN: Form = Form::new("a way to run", "`\"auto\"`, `\"handler\"` or `\"batch\"`");
 const ORDER_BY: Form = Form::new("the name of an attribute", "such as `subject` or `partitionkey`: letters a-z and digits");
 const ISOLATION: Form = Form::new("an isolation", "`\"fresh\"`");
 
@@ -36,7 +36,13 @@ const AGE_MIN: Duration = Duration::from_millis(1);
 const DUPLICATES_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 /// Ways to run that come later (surface.md §1, `run`; DESIGN.md §5).
-const RUN_LATER: [&str; 4] = ["batch", "http", "command", "messaging"];
+const RUN_LATER: [&str; 3] = ["http", "command", "messaging"];
+
+/// More than `concurrency` can ever be; a misplaced digit is told.
+const BATCH_MAX: u32 = 10_000;
+
+/// What waits for others to come holds a permit and a lease meanwhile: what is to be gathered for longer, a handler gathers by itself.
+const BATCH_WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn read(
     root: &mut Section<'_, '_>,
@@ -48,7 +54,7 @@ pub(super) fn read(
 }
 
 fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
-    section.later(&["batch", "trial", "digest"]);
+    section.later(&["trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
         None => {
@@ -57,7 +63,11 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
         }
     };
     let queues = queues::names(section, known);
-    let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
+    let (run, batch) = (export(section), batch(section));
+    let needs =
+        limits::Needs { queues: queues.as_ref().map_or(1, Vec::len).max(1), batch: batch.as_ref().map_or(1, Batch::size) };
+    let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, &needs, ceilings);
+    let batch = batch.and_then(|batch| batch.fits(section, run, concurrency as usize / needs.queues));
     let filter = filter::read(section);
     let paused = section.flag("paused").unwrap_or(false);
     let parked = limits::parked(section, ceilings);
@@ -65,7 +75,6 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
     let expires = section.duration("expires", AGE_MIN..=WAIT_MAX);
     let duplicates = section.duration("duplicates", AGE_MIN..=DUPLICATES_MAX);
     refuse_other_isolation(section);
-    refuse_other_ways_to_run(section);
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
     let retry = section.section("retry", retry);
     let config = section.section("config", values);
@@ -80,6 +89,8 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
         order_by,
         expires,
         duplicates,
+        run,
+        batch,
         limits,
         limit_sources,
         retry,
@@ -116,19 +127,69 @@ fn refuse_other_isolation(section: &mut Section<'_, '_>) {
     }
 }
 
-fn refuse_other_ways_to_run(section: &mut Section<'_, '_>) {
-    let Some(field) = section.take("run") else { return };
+/// `run`; none: whatever the component exports.
+fn export(section: &mut Section<'_, '_>) -> Option<Export> {
+    let field = section.take("run")?;
     let run = section.reader.parse(&field, &RUN, |text| match text {
-        "auto" | "handler" => Ok(true),
-        later if RUN_LATER.contains(&later) => Ok(false),
-        other => Err(match nearest(other, ["auto", "handler"].into_iter().chain(RUN_LATER)) {
+        "auto" => Ok(Some(None)),
+        "handler" => Ok(Some(Some(Export::Handler))),
+        "batch" => Ok(Some(Some(Export::Batch))),
+        later if RUN_LATER.contains(&later) => Ok(None),
+        other => Err(match nearest(other, ["auto", "handler", "batch"].into_iter().chain(RUN_LATER)) {
             Some((nearest, true)) => format!("did you mean `{nearest}`?"),
             _ => String::new(),
         }),
-    });
-    if run == Some(false) {
-        refuse_value(section, &field, "run", "`\"auto\"` or `\"handler\"`");
+    })?;
+    if run.is_none() {
+        refuse_value(section, &field, "run", "`\"auto\"`, `\"handler\"` or `\"batch\"`");
     }
+    run.flatten()
+}
+
+/// `batch` as it is written, and where, for what is wrong with it beside other keys.
+struct Batch {
+    policy: BatchPolicy,
+    key: Field,
+}
+
+impl Batch {
+    fn size(&self) -> usize {
+        self.policy.size as usize
+    }
+
+    /// What holds of it. `slots` is how many events of one queue may run at once.
+    fn fits(self, section: &mut Section<'_, '_>, run: Option<Export>, slots: usize) -> Option<BatchPolicy> {
+        let mut refuse = |message: String, expected: String| {
+            let finding = Finding { key: self.key.key.clone(), message, expected, ..Finding::default() };
+            section.reader.report(&self.key.name, finding);
+        };
+        if run == Some(Export::Handler) {
+            refuse(
+                "`batch` is for batch handlers, and `run = \"handler\"` takes one event a call".to_owned(),
+                "no `batch`, or `run = \"batch\"`".to_owned(),
+            );
+        }
+        if self.size() > slots {
+            refuse(
+                format!("`batch.size` is more than may run at once of one queue ({slots})"),
+                "a `size` of at most that, or a larger `concurrency`: it counts events, shared by the queues that the handler reads"
+                    .to_owned(),
+            );
+        }
+        Some(self.policy)
+    }
+}
+
+fn batch(section: &mut Section<'_, '_>) -> Option<Batch> {
+    let field = section.take("batch")?;
+    let key = Field { key: field.key.clone(), name: field.name.clone(), node: field.node.clone() };
+    let pattern = section.pattern("batch");
+    let default = BatchPolicy::default();
+    let policy = section.descend(field, pattern, |section| BatchPolicy {
+        size: section.number("size", 1..=BATCH_MAX).unwrap_or(default.size),
+        wait: section.duration("wait", Duration::ZERO..=BATCH_WAIT_MAX).unwrap_or(default.wait),
+    });
+    Some(Batch { policy, key })
 }
 
 /// Refuses a value that only a later version has.

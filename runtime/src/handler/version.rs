@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::clock::{Timestamp, now};
-use crate::config::{ConfigValue, HandlerConfig, Server};
+use crate::config::{ConfigValue, Export, HandlerConfig, Server};
 use crate::mail::{Mailer, Relays};
 use crate::sandbox::inspect::Inspection;
 use crate::sandbox::{self, LoadError, Permits, Program, Sandbox, Setup};
@@ -89,8 +89,9 @@ impl Loader {
     pub async fn load(self: &Arc<Self>, name: &str, config: &HandlerConfig, source: Source) -> Result<Version, LoadProblem> {
         let problem = |why| LoadProblem { file: config.component.clone(), why };
         Sandbox::admit(&source.inspection, name, &config.grants).map_err(problem)?;
+        let export = export(&source.inspection, config).map_err(problem)?;
         let (sandbox, fingerprint) = (Arc::clone(&self.sandbox), source.fingerprint);
-        let compiled = tokio::task::spawn_blocking(move || sandbox.program(&source.bytes, &source.inspection)).await;
+        let compiled = tokio::task::spawn_blocking(move || sandbox.program_as(export, &source.bytes, &source.inspection)).await;
         let program = match compiled {
             Ok(program) => program.map_err(problem)?,
             Err(error) => return Err(problem(LoadError::Unusable(format!("the compiler failed: {error}")))),
@@ -116,6 +117,14 @@ impl Loader {
         probing.await.map_err(|error| problem(LoadError::Unusable(format!("can't be tried: {error}"))))?.map_err(problem)?;
         Ok(Version { program, setup, loaded_at: now(), fingerprint })
     }
+}
+
+/// Which export of a component runs as a handler.
+///
+/// # Errors
+/// When it lacks the one that `run` or `batch` is for.
+pub fn export(inspection: &Inspection, config: &HandlerConfig) -> Result<Export, LoadError> {
+    inspection.run_as(config.run, config.batch.is_some()).map_err(LoadError::Unusable)
 }
 
 /// The texts of `[handler.*.config]`, files read.

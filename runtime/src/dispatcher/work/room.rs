@@ -30,7 +30,7 @@ impl Work {
         let unsettled = state.ended.len() + state.settling;
         let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
         // While some still wait to be run, a pull can wait until it brings many at once: each costs a way to the broker and back.
-        let gathers = state.lanes.waiting() > 0 && room < state.allowed / 2;
+        let gathers = state.lanes.waiting() > 0 && room < state.allowed / 2 && !state.is_filling();
         if room == 0 || gathers || unsettled >= UNSETTLED_MAX {
             return 0;
         }
