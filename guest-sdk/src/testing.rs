@@ -32,10 +32,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::batch::{Answer, BatchHandler};
 use crate::email::{Error, Message};
+use crate::host::native::{self, State};
 use crate::log::Level;
 use crate::publish::{self, Schedule};
-use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result};
+use crate::{Bytes, Delivery, Event, Handler, IntoResult, Item, Result, retry};
 
 /// What a handler did with one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,16 @@ pub struct Run {
     /// are as the handler left them.
     pub published: Vec<Published>,
     /// What it logged.
+    pub logs: Vec<Log>,
+}
+
+/// What a batch handler did with several events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchRun {
+    /// What it did with each, in the order in which they were given; one without an answer is a retry.
+    pub items: Vec<Run>,
+    /// What it logged outside of any item.
     pub logs: Vec<Log>,
 }
 
@@ -114,9 +126,6 @@ pub struct Host {
     sent: BTreeMap<(String, String), String>,
 }
 
-/// With what every mail and every publish fails.
-type Errors = (Option<Error>, Option<publish::Error>);
-
 impl Host {
     /// A host with no configuration, whose mail goes through and whose queues take what is published.
     #[must_use]
@@ -160,9 +169,43 @@ impl Host {
     /// Calls the handler's function with this event.
     pub fn run<A>(&mut self, handler: impl Handler<A>, event: Event<Bytes>) -> Run {
         let delivery = self.delivery.clone().unwrap_or_else(delivery);
-        let identity = format!("{} {}", event.source, event.id);
-        let errors = (self.mail_error.clone(), self.publish_error.clone());
-        self.call(identity, errors, || handler.call(event, delivery))
+        let state = State { events: vec![identity(&event)], ..self.state() };
+        self.call(state, || handler.call(event, delivery))
+    }
+
+    /// Calls a batch handler's function with these events.
+    pub fn run_batch<A>(&mut self, handler: impl BatchHandler<A>, events: impl IntoIterator<Item = Event<Bytes>>) -> BatchRun {
+        let delivery = self.delivery.clone().unwrap_or_else(delivery);
+        let items: Vec<_> = (0..).zip(events).map(|(index, event)| Item::new(index, event, delivery.clone())).collect();
+        let state = State { batch: true, events: items.iter().map(|item| identity(&item.event)).collect(), ..self.state() };
+        let count = items.len();
+        let (answers, state) = native::with(state, || handler.call(items));
+        self.sent = state.sent;
+        let left_out =
+            || Run { result: Err(retry("no answer for this item")), mails: Vec::new(), published: Vec::new(), logs: Vec::new() };
+        let mut runs: Vec<Run> = (0..count).map(|_| left_out()).collect();
+        let mut of_item = |index: u32, change: &mut dyn FnMut(&mut Run)| {
+            if let Some(run) = runs.get_mut(index as usize) {
+                change(run);
+            }
+        };
+        for Answer { index, result } in answers {
+            of_item(index, &mut |run| run.result.clone_from(&result));
+        }
+        for (index, mail) in state.mails {
+            of_item(index, &mut |run| run.mails.push(mail.clone()));
+        }
+        for (index, published) in state.published {
+            of_item(index, &mut |run| run.published.extend(run.result.is_ok().then(|| published.clone())));
+        }
+        let mut logs = Vec::new();
+        for (index, log) in state.logs {
+            match index {
+                Some(index) => of_item(index, &mut |run| run.logs.push(log.clone())),
+                None => logs.push(log),
+            }
+        }
+        BatchRun { items: runs, logs }
     }
 
     /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail and publishing are refused
@@ -170,22 +213,34 @@ impl Host {
     pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
         let mail = Error::Denied("no mail during a self-test".to_owned());
         let publish = publish::Error::Denied("nothing is published during a self-test".to_owned());
-        self.call("self-test".to_owned(), (Some(mail), Some(publish)), || function().into_result())
+        let errors = State { mail_error: Some(mail), publish_error: Some(publish), ..self.state() };
+        self.call(State { events: vec!["self-test".to_owned()], ..errors }, || function().into_result())
     }
 
-    fn call(&mut self, event: String, errors: Errors, function: impl FnOnce() -> Result) -> Run {
-        let (mail_error, publish_error) = errors;
-        let state = crate::host::native::State {
+    fn state(&mut self) -> State {
+        State {
             config: self.config.clone(),
-            mail_error,
-            publish_error,
-            event,
+            mail_error: self.mail_error.clone(),
+            publish_error: self.publish_error.clone(),
             sent: std::mem::take(&mut self.sent),
-            ..Default::default()
-        };
-        let (result, state) = crate::host::native::with(state, function);
+            ..State::default()
+        }
+    }
+
+    fn call(&mut self, state: State, function: impl FnOnce() -> Result) -> Run {
+        let (result, state) = native::with(state, function);
         self.sent = state.sent;
         let published = if result.is_ok() { state.published } else { Vec::new() };
-        Run { result, mails: state.mails, published, logs: state.logs }
+        Run { result, mails: without(state.mails), published: without(published), logs: without(state.logs) }
     }
+}
+
+/// Which event a mail belongs to.
+fn identity(event: &Event<Bytes>) -> String {
+    format!("{} {}", event.source, event.id)
+}
+
+/// Without the item that each belongs to: there is one.
+fn without<I, T>(of_items: Vec<(I, T)>) -> Vec<T> {
+    of_items.into_iter().map(|(_, one)| one).collect()
 }

@@ -177,6 +177,8 @@ fn batch_mails() {
     let limit = over.call.outcome.limit().map(|limit| (limit.name, limit.value));
     assert_eq!((over.call.outcome.name(), limit), ("output", Some(("requests", 2))));
 
+    // Elsewhere, where no mail is known to have been sent.
+    let rig = Rig::new();
     let away = rig.load(BATCH_MAILS, &Settings::default().mail(nobody())).unwrap();
     let batch = rig.run_batch(&away, events(&["retry", "mail", "done", "missing"]));
     let names: Vec<_> = batch.items.iter().map(|(outcome, _)| outcome.name()).collect();
