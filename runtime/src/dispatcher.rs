@@ -159,7 +159,7 @@ impl Subscription {
 
     fn start_runners(self: &Arc<Self>, count: usize) {
         for _ in 0..count {
-            if self.handler.config.batch.is_some_and(|batch| batch.size > 1) {
+            if self.takes_batches() {
                 self.runners.spawn_on(Arc::clone(self).run_batches(), &self.shared.guests);
             } else {
                 self.runners.spawn_on(Arc::clone(self).run_what_waits(), &self.shared.guests);

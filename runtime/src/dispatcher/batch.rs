@@ -52,10 +52,15 @@ impl Subscription {
         }
     }
 
+    /// Whether several events may go into one call.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.handler.config.batch.is_some_and(|batch| batch.size > 1)
+    }
+
     /// Whether an event of a batch handler runs in a call of its own: on its last try, so that none whose call never reports (a process
     /// that is killed) takes others with it for good.
     pub(super) fn runs_alone(&self, tries: Tries) -> bool {
-        tries.failed > 0 && attempts_left(tries, &self.handler.config.retry) == 0
+        tries.failed > 0 && attempts_left(tries, &self.handler.config.retry) == 0 && self.takes_batches()
     }
 
     async fn run_batch(&self, items: Vec<Item>, cancel: &Cancel) -> Vec<Done> {

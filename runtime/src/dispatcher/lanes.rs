@@ -60,7 +60,7 @@ impl Lanes {
     }
 
     fn wait(&mut self, item: Item) {
-        if item.alone { self.waiting.push_front(item) } else { self.waiting.push_back(item) }
+        if item.alone { self.waiting.insert(self.alone(), item) } else { self.waiting.push_back(item) }
     }
 
     /// What was taken runs next; its lane is still its own.

@@ -72,7 +72,7 @@ fn poison_in_a_batch_charges_only_the_guilty() {
 #[test]
 fn each_event_has_its_own_end() {
     for url in urls("each_event_has_its_own_end") {
-        let more = batched(6, "30s", "retry.attempts = 2\nduplicates = \"1m\"\n");
+        let more = batched(6, "1s", "retry.attempts = 2\nduplicates = \"1m\"\n");
         let site = Site::new(&one_handler(&url, guests::BATCH_WAYS, &more));
         let server = site.start();
         publish(&server, &["done", "2", "missing", "reject", "retry"]);
