@@ -29,9 +29,11 @@ handlers: wasm-target ## Build the shipped handlers to handlers/*.wasm
 wasm-target: ## Get the Rust target for handlers
 	@.ci/wasm-target
 
-tools: ## Get the servers that the tests talk to: mail and Redis
+tools: ## Get the servers that the tests talk to: mail, and every broker that this machine can have
 	@tests/servers/get-smtp.sh
 	@tests/servers/get-redis.sh
+	@for broker in mosquitto nats nsq kafka rabbitmq; do \
+		tests/servers/get-$$broker.sh || { echo "no $$broker here: its tests are ignored, by name"; [ -z "$$CI" ]; } || exit 1; done
 
 bench: build wasm-target ## Measure this machine: engine, sandbox, whole path; then the pieces
 	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p bench-handler

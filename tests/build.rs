@@ -14,7 +14,7 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 
 /// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
-const SUITES: [&str; 9] = ["outcome", "event", "limit", "import", "load", "publish", "batch", "server", "chaos"];
+const SUITES: [&str; 10] = ["outcome", "event", "limit", "import", "load", "publish", "keyvalue", "batch", "server", "chaos"];
 
 /// The guest with a large first memory.
 const LARGE: &str = "limit_good_large";
@@ -27,8 +27,19 @@ type Result<T> = std::result::Result<T, String>;
 /// Guests by name.
 type Guests = BTreeMap<String, PathBuf>;
 
+/// Brokers that may be missing on a machine: the name in `without_…`, and a file of it, below the cache folder or from the root.
+/// `tests/servers/get-*.sh` put them there.
+const BROKERS: [(&str, &str); 6] = [
+    ("nats", "nats-2.15.1/nats-server"),
+    ("nsq", "nsq-1.3.0/nsqd"),
+    ("kafka", "kafka-4.3.1"),
+    ("mosquitto", "/usr/sbin/mosquitto"),
+    ("rabbitmq_old", "/usr/lib/rabbitmq/bin/rabbitmq-server"),
+    ("rabbitmq", "rabbitmq-trixie/usr/lib/rabbitmq"),
+];
+
 fn main() {
-    if let Err(error) = build() {
+    if let Err(error) = brokers().and_then(|()| build()) {
         for line in error.lines() {
             println!("cargo::error={line}");
         }
@@ -38,7 +49,7 @@ fn main() {
 fn build() -> Result<()> {
     let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("guests");
     let out = PathBuf::from(variable("OUT_DIR")?);
-    for watched in ["guests", "../wit/weir-events-0.1.0", "../.cargo/config.toml"] {
+    for watched in ["guests", "../wit", "../.cargo/config.toml"] {
         println!("cargo::rerun-if-changed={watched}");
     }
     let mut guests = rust_guests(&folder, &out)?;
@@ -48,6 +59,31 @@ fn build() -> Result<()> {
         }
     }
     write(&out.join("guests.rs"), &registry(&guests)?)
+}
+
+/// Says which brokers are not here, by a `cfg` for each: the tests about it are then ignored, by name. In CI that is an error.
+fn brokers() -> Result<()> {
+    for changed in ["CI", "WEIR_CACHE", "XDG_CACHE_HOME"] {
+        println!("cargo::rerun-if-env-changed={changed}");
+    }
+    let cache = match (variable("WEIR_CACHE"), variable("XDG_CACHE_HOME")) {
+        (Ok(cache), _) => PathBuf::from(cache),
+        (_, Ok(cache)) => Path::new(&cache).join("weir"),
+        _ => Path::new(&variable("HOME")?).join(".cache/weir"),
+    };
+    for (name, file) in BROKERS {
+        let file = cache.join(file);
+        println!("cargo::rustc-check-cfg=cfg(without_{name})");
+        println!("cargo::rerun-if-changed={}", file.display());
+        match (file.exists(), env::var_os("CI")) {
+            (true, _) => {}
+            (false, None) => println!("cargo::rustc-cfg=without_{name}"),
+            (false, Some(_)) => {
+                return Err(format!("the broker `{name}` is not here: no {} [run `make tools`]", file.display()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Compiles `guests/examples`.

@@ -83,6 +83,9 @@ fn comes_again(error: &dyn Any) -> bool {
     if let Some(error) = error.downcast_ref::<crate::email::Error>() {
         return !matches!(error, crate::email::Error::Unavailable(_));
     }
+    if let Some(error) = error.downcast_ref::<crate::keyvalue::Error>() {
+        return matches!(error, crate::keyvalue::Error::Denied(_));
+    }
     error.is::<crate::publish::Error>()
         || error.is::<crate::config::Missing>()
         || error.is::<serde_json::Error>()

@@ -1,4 +1,5 @@
-//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events and logs are captured.
+//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events, buckets and logs are
+//! captured.
 //!
 //! ```
 //! use weir_sdk::{prelude::*, testing};
@@ -34,7 +35,9 @@ use serde::Serialize;
 
 use crate::batch::{Answer, BatchHandler};
 use crate::email::{Error, Message};
+use crate::host::keyvalue::Buckets;
 use crate::host::native::{self, State};
+use crate::keyvalue;
 use crate::log::Level;
 use crate::publish::{self, Schedule};
 use crate::{Bytes, Delivery, Event, Handler, IntoResult, Item, Result, retry};
@@ -116,12 +119,14 @@ pub fn delivery() -> Delivery {
     }
 }
 
-/// What the handler can reach. Mails sent are remembered from run to run, so that a second run of an event is a second attempt.
+/// What the handler can reach. Mails sent and buckets are remembered from run to run, so that a second run of an event is a second attempt.
 #[derive(Debug, Default)]
 pub struct Host {
     config: BTreeMap<String, String>,
     mail_error: Option<Error>,
     publish_error: Option<publish::Error>,
+    keyvalue_error: Option<keyvalue::Error>,
+    buckets: Buckets,
     delivery: Option<Delivery>,
     sent: BTreeMap<(String, String), String>,
 }
@@ -159,6 +164,37 @@ impl Host {
         self
     }
 
+    /// Puts a value into a bucket, as an earlier event may have done.
+    #[must_use]
+    pub fn value_of(mut self, bucket: &str, key: &str, value: impl AsRef<[u8]>) -> Self {
+        self.buckets.entry(bucket.to_owned()).or_default().set(key, value.as_ref());
+        self
+    }
+
+    /// The value that a bucket has now.
+    #[must_use]
+    pub fn value(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        self.buckets.get(bucket)?.get(key).cloned()
+    }
+
+    /// The keys that a bucket has now, in the order in which they came.
+    #[must_use]
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        self.buckets.get(bucket).map(crate::host::keyvalue::Entries::keys).unwrap_or_default()
+    }
+
+    /// Makes every call of a bucket fail: not granted, or away.
+    #[must_use]
+    pub fn keyvalue_error(mut self, error: keyvalue::Error) -> Self {
+        self.keyvalue_error = Some(error);
+        self
+    }
+
+    /// Lets buckets work again.
+    pub fn keyvalue_works(&mut self) {
+        self.keyvalue_error = None;
+    }
+
     /// Says how the events come; default: [`delivery`].
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
@@ -170,7 +206,9 @@ impl Host {
     pub fn run<A>(&mut self, handler: impl Handler<A>, event: Event<Bytes>) -> Run {
         let delivery = self.delivery.clone().unwrap_or_else(delivery);
         let state = State { events: vec![identity(&event)], ..self.state() };
-        self.call(state, || handler.call(event, delivery))
+        let (run, state) = self.call(state, || handler.call(event, delivery));
+        self.buckets = state.buckets;
+        run
     }
 
     /// Calls a batch handler's function with these events.
@@ -180,7 +218,7 @@ impl Host {
         let state = State { batch: true, events: items.iter().map(|item| identity(&item.event)).collect(), ..self.state() };
         let count = items.len();
         let (answers, state) = native::with(state, || handler.call(items));
-        self.sent = state.sent;
+        (self.sent, self.buckets) = (state.sent, state.buckets);
         let left_out =
             || Run { result: Err(retry("no answer for this item")), mails: Vec::new(), published: Vec::new(), logs: Vec::new() };
         let mut runs: Vec<Run> = (0..count).map(|_| left_out()).collect();
@@ -209,12 +247,18 @@ impl Host {
     }
 
     /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail and publishing are refused
-    /// meanwhile.
+    /// meanwhile, buckets are empty, and nothing is written to them.
     pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
-        let mail = Error::Denied("no mail during a self-test".to_owned());
-        let publish = publish::Error::Denied("nothing is published during a self-test".to_owned());
-        let errors = State { mail_error: Some(mail), publish_error: Some(publish), ..self.state() };
-        self.call(State { events: vec!["self-test".to_owned()], ..errors }, || function().into_result())
+        let state = State {
+            config: self.config.clone(),
+            mail_error: Some(Error::Denied("no mail during a self-test".to_owned())),
+            publish_error: Some(publish::Error::Denied("nothing is published during a self-test".to_owned())),
+            events: vec!["self-test".to_owned()],
+            probed: true,
+            sent: std::mem::take(&mut self.sent),
+            ..State::default()
+        };
+        self.call(state, || function().into_result()).0
     }
 
     fn state(&mut self) -> State {
@@ -222,16 +266,19 @@ impl Host {
             config: self.config.clone(),
             mail_error: self.mail_error.clone(),
             publish_error: self.publish_error.clone(),
+            keyvalue_error: self.keyvalue_error.clone(),
+            buckets: std::mem::take(&mut self.buckets),
             sent: std::mem::take(&mut self.sent),
             ..State::default()
         }
     }
 
-    fn call(&mut self, state: State, function: impl FnOnce() -> Result) -> Run {
-        let (result, state) = native::with(state, function);
-        self.sent = state.sent;
-        let published = if result.is_ok() { state.published } else { Vec::new() };
-        Run { result, mails: without(state.mails), published: without(published), logs: without(state.logs) }
+    fn call(&mut self, state: State, function: impl FnOnce() -> Result) -> (Run, State) {
+        let (result, mut state) = native::with(state, function);
+        self.sent = std::mem::take(&mut state.sent);
+        let published = if result.is_ok() { std::mem::take(&mut state.published) } else { Vec::new() };
+        let (mails, logs) = (std::mem::take(&mut state.mails), std::mem::take(&mut state.logs));
+        (Run { result, mails: without(mails), published: without(published), logs: without(logs) }, state)
     }
 }
 

@@ -35,6 +35,7 @@ fn sandbox(criterion: &mut Criterion) {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(&sandbox),
     });

@@ -21,6 +21,7 @@ use crate::config::{Config, QueueConfig};
 use crate::dead::DeadPlaces;
 use crate::dispatcher::{Shared, Subscription};
 use crate::handler::{Handler, LoadProblem, Loader, watch};
+use crate::keyvalue::Places;
 use crate::mail::Relays;
 use crate::queue::{self, Opening, Queue, QueueError};
 use crate::sandbox::Sandbox;
@@ -34,6 +35,9 @@ const HTTP_END: Duration = Duration::from_secs(2);
 
 /// How long a mail that is half sent may take to be finished: nobody knows else whether it went.
 const MAIL_END: Duration = Duration::from_secs(10);
+
+/// The same for writes of buckets: longer than a server has for a command.
+const WRITES_END: Duration = Duration::from_secs(6);
 
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +136,8 @@ impl App {
             return Err(StartError::TooFew { handlers: config.handlers.len(), instances });
         }
         let relays = Relays::new(Arc::clone(&store), config.server.mail_kept, Handle::current());
-        let loader = Arc::new(Loader { sandbox, relays, server: config.server.clone(), guests: guests.clone() });
+        let buckets = Places::new(Arc::clone(&store), &config.server.group, Handle::current());
+        let loader = Arc::new(Loader { sandbox, relays, buckets, server: config.server.clone(), guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
         let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));
@@ -205,6 +210,9 @@ impl App {
         }
         if tokio::time::timeout(MAIL_END, loader.relays.idle()).await.is_err() {
             tracing::warn!("a mail was under way for too long: whether it went is not known");
+        }
+        if tokio::time::timeout(WRITES_END, loader.buckets.idle()).await.is_err() {
+            tracing::warn!("a write of a bucket was under way for too long: whether it was made is not known");
         }
         for (queue, _) in self.queues.values() {
             queue.close().await;

@@ -60,7 +60,7 @@ const BATCH: usize = 64;
 const PUBLISHERS: u64 = 16;
 const UNANSWERED: u64 = 64;
 
-/// Between two looks whether a round is over: often enough to end it in time, too seldom to cost what is measured.
+/// Between two looks whether a round is over, which nothing tells, as that would cost each event: often enough to end it in time, too seldom to cost what is measured.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Longest that what was opened may take to end.
@@ -326,6 +326,7 @@ fn setup(sandbox: &Sandbox) -> Setup {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(sandbox),
     }

@@ -6,6 +6,7 @@
 //! that a mistake in the limits of one handler could not be underlined, nor told together with the next one. Instead the parser's
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
+mod buckets;
 mod diagnostic;
 mod filter;
 mod grants;
@@ -257,6 +258,19 @@ pub struct Grants {
     pub email: Option<EmailGrant>,
     /// `publish`.
     pub publish: Option<PublishGrant>,
+    /// `keyvalue`, by bucket; empty: not granted.
+    pub keyvalue: Vec<BucketGrant>,
+}
+
+/// One item of `grants.keyvalue`: a bucket that it may read and write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketGrant {
+    /// Its name, which is what the handler opens.
+    pub bucket: String,
+    /// Where it is; none: in the store, for this handler alone.
+    pub url: Option<StoreUrl>,
+    /// Most bytes of it.
+    pub max_size: u64,
 }
 
 /// `grants.publish`: where it may emit events.

@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use self::breaker::Breaker;
 pub use self::ended::ParkedFull;
 use self::work::{Fill, Work};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, now};
 use crate::dead::DeadLetters;
 use crate::handler::Handler;
 use crate::queue::Queue;
@@ -81,6 +81,8 @@ pub struct Subscription {
     abort: CancellationToken,
     /// Makes positions of this queue differ from those of others that the handler's `duplicates` knows.
     place: u128,
+    /// When this process opened the queue, of a queue that no other has.
+    alone_since: Option<Timestamp>,
     /// Whether an error of the filter was said.
     filter_said: AtomicBool,
 }
@@ -98,6 +100,7 @@ impl Subscription {
         let process = if queue.features().shared { "" } else { shared.name.as_str() };
         Arc::new(Self {
             place: u128::from_le_bytes(EventKey::of(queue_name, process).0),
+            alone_since: (!queue.features().shared).then(now),
             name,
             queue_name: Arc::from(queue_name),
             work: Work::new(slots, config.parked as usize, queue.features().shared, Fill::of(config), Arc::clone(&stats)),

@@ -3,8 +3,9 @@
 pub mod version;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch::{Receiver, Sender};
@@ -68,6 +69,8 @@ pub struct Handler {
     pub reloads: Reloads,
     current: ArcSwap<Version>,
     state: Sender<State>,
+    // What is held up, and why: its subscriptions are held one by one. Held for a change of the map, and while the state follows it.
+    holds: Mutex<BTreeMap<String, String>>,
     /// Beside its state: a pause by hand outlives a failure, and the other way round.
     paused: Sender<Option<PausedBy>>,
     // Read by status requests, written by reloads; held for a copy.
@@ -93,6 +96,7 @@ impl Handler {
             reloads: Reloads::default(),
             current: ArcSwap::from_pointee(version),
             state: Sender::new(State::Running),
+            holds: Mutex::default(),
             history: Mutex::default(),
         })
     }
@@ -108,7 +112,7 @@ impl Handler {
         let previous = self.current.swap(Arc::new(version));
         *self.history() = History { previous: Some(previous.program.digest.to_string()), refused: None };
         self.reloads.swapped.fetch_add(1, Ordering::Relaxed);
-        self.state.send_replace(State::Running);
+        self.state.send_replace(held(&self.holds()));
     }
 
     /// No instance of `version` could be made: if it is the current one, its events are not pulled until its file changes.
@@ -146,37 +150,44 @@ impl Handler {
         self.history().refused.clone()
     }
 
-    fn history(&self) -> std::sync::MutexGuard<'_, History> {
+    fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something that it needs can't be had now: nothing is pulled until [`Handler::release`].
-    pub fn hold(&self, error: &str) {
-        let held = State::Held { error: error.to_owned() };
-        let changed = self.state.send_if_modified(|state| {
-            let changes = *state == State::Running;
-            if changes {
-                *state = held;
-            }
-            changes
-        });
-        if changed {
-            tracing::error!(handler = %self.name, %error, "handler waits: nothing is pulled for it");
+    /// Something that one of its subscriptions needs can't be had now: nothing is pulled until [`Handler::release`] of the same one.
+    pub fn hold(&self, subscription: &str, error: &str) {
+        let mut holds = self.holds();
+        if holds.insert(subscription.to_owned(), error.to_owned()).is_none() {
+            tracing::error!(handler = %self.name, subscription, %error, "handler waits: nothing is pulled for it");
         }
+        self.follow(&holds);
     }
 
     /// What [`Handler::hold`] waited for is there again.
-    pub fn release(&self) {
-        let held = |state: &mut State| {
-            let changes = matches!(state, State::Held { .. });
+    pub fn release(&self, subscription: &str) {
+        let mut holds = self.holds();
+        if holds.remove(subscription).is_some() {
+            self.follow(&holds);
+            if holds.is_empty() {
+                tracing::info!(handler = %self.name, "handler goes on");
+            }
+        }
+    }
+
+    /// The state follows what is held up; a failure stands above.
+    fn follow(&self, holds: &BTreeMap<String, String>) {
+        self.state.send_if_modified(|state| {
+            let next = held(holds);
+            let changes = !matches!(state, State::Failed { .. }) && *state != next;
             if changes {
-                *state = State::Running;
+                *state = next;
             }
             changes
-        };
-        if self.state.send_if_modified(held) {
-            tracing::info!(handler = %self.name, "handler goes on");
-        }
+        });
+    }
+
+    fn holds(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pauses it, or ends that; what weir.toml says stands above.
@@ -202,4 +213,9 @@ impl Handler {
     pub fn state(&self) -> Receiver<State> {
         self.state.subscribe()
     }
+}
+
+/// The state of a handler that could run, by what is held up.
+fn held(holds: &BTreeMap<String, String>) -> State {
+    holds.values().next().map_or(State::Running, |error| State::Held { error: error.clone() })
 }

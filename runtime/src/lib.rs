@@ -8,6 +8,7 @@ pub mod dispatcher;
 pub mod event;
 pub mod filter;
 pub mod handler;
+pub mod keyvalue;
 pub mod mail;
 pub mod outbox;
 pub mod outcome;

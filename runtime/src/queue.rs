@@ -38,6 +38,13 @@ pub trait Queue: Send + Sync + 'static {
     /// none of the batch is delivered.
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>>;
 
+    /// Whether a batch is larger than this queue could ever hold: [`QueueError::TooLarge`]; none: it may fit. Cheap, it asks nobody. Asked
+    /// when a handler publishes to several queues, before anything leaves.
+    fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
+        let _ = batch;
+        None
+    }
+
     /// Waits for at least one event and returns at most `max`, oldest first. Cancel-safe: dropping the future loses nothing.
     ///
     /// What is returned is leased to the caller: nobody else gets it in this subscription until it is settled, or the process that
@@ -87,6 +94,13 @@ pub trait Queue: Send + Sync + 'static {
     fn lapsed<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Vec<Position>> {
         let _ = subscription;
         Box::pin(std::future::pending())
+    }
+
+    /// Whether a delivery is certainly still this process's own; cheap, it asks nobody. One whose lease is too old to tell is let go by
+    /// that, as if it had lapsed. Asked before a dead letter of it is written or removed: nobody else may have it then.
+    fn holds(&self, subscription: &str, position: Position) -> bool {
+        let _ = (subscription, position);
+        true
     }
 
     /// Whether the broker can be reached now; cheap, it asks nobody. For an embedded queue, whether its file can be used.
@@ -266,6 +280,23 @@ pub struct Features {
     pub shared: bool,
     /// Longest that a delivery can be kept unsettled; none: as long as the process lives.
     pub hold: Option<Duration>,
+}
+
+impl Features {
+    /// Of a queue of one process that keeps everything, also over its end: each adapter says where it differs.
+    pub const LASTING: Self = Self {
+        at_least_once: true,
+        durable: true,
+        groups: true,
+        ordered: true,
+        delay: true,
+        counts_tries: true,
+        stable_position: true,
+        depth: true,
+        bounded: true,
+        shared: false,
+        hold: None,
+    };
 }
 
 /// Why a queue could not do as asked.

@@ -32,6 +32,7 @@ pub use self::log::level;
 pub use self::run::{Job, Report, run};
 use self::state::State;
 use crate::config::{Ceilings, Export, Limits, PublishGrant};
+use crate::keyvalue::Granted;
 use crate::mail::Mailer;
 
 /// Bytes beside the event itself that one host call may hand over: attribute names, list headers (sandbox.md §3).
@@ -88,6 +89,8 @@ pub struct Setup {
     pub mailer: Option<Arc<Mailer>>,
     /// Where it may publish, when `publish` is granted.
     pub publish: Option<PublishGrant>,
+    /// Its buckets, when `keyvalue` is granted.
+    pub buckets: Option<Arc<Granted>>,
     /// Largest event, in bytes: bounds what one host call may hand over.
     pub max_event: u64,
     /// Its share of the instances.

@@ -1,9 +1,10 @@
-//! What processes must share and what must outlive one, beside the queues (delivery.md §6): mails sent, duplicates, pauses, and the
-//! dead letters that no broker holds. This page is its face; where it is kept: `store/embedded.rs`, `store/redis.rs`.
+//! What processes must share and what must outlive one, beside the queues (delivery.md §6): mails sent, duplicates, pauses, buckets, and
+//! the dead letters that no broker holds. This page is its face; where it is kept: `store/embedded.rs`, `store/redis.rs`.
 //!
 //! A write is answered once it is durable. Nothing here decides what is a dead letter, a duplicate's end, or whether a mail may be
 //! sent again.
 
+mod buckets;
 mod duplicates;
 mod embedded;
 #[cfg(feature = "redis")]
@@ -273,6 +274,14 @@ impl DeadLetters for Store {
             Backend::Embedded(store) => Box::pin(store.remove_dead(id)),
             #[cfg(feature = "redis")]
             Backend::Redis(store) => Box::pin(store.remove_dead(id)),
+        }
+    }
+
+    fn forget<'a>(&'a self, queue: &'a str, ids: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        match &self.backend {
+            Backend::Embedded(store) => Box::pin(store.forget_dead(queue, ids)),
+            #[cfg(feature = "redis")]
+            Backend::Redis(store) => Box::pin(store.forget_dead(queue, ids)),
         }
     }
 

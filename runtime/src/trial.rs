@@ -11,6 +11,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Ceilings, Config, HandlerConfig, Server};
 use crate::event::{self, Event};
 use crate::handler::{LoadProblem, Loader};
+use crate::keyvalue::Places;
 use crate::mail::{CapturedMail, Relays};
 use crate::outbox::{Destination, Published};
 use crate::outcome::Outcome;
@@ -22,7 +23,7 @@ use crate::verdict::{Verdict, attempts_left, verdict};
 /// Instances of a trial: its own, and one in which the component is probed.
 const INSTANCES: u32 = 2;
 
-/// How long a mail that is half sent may take to be finished once its handler has ended: longer than the relay has for it.
+/// How long a mail that is half sent, or a write, may take to be finished once its handler has ended: longer than either has.
 const MAIL_END: Duration = Duration::from_secs(90);
 
 /// What is tried.
@@ -41,9 +42,12 @@ pub struct Trial {
 
 /// Where effects go.
 pub enum Effects {
-    /// Mail is kept and shown.
-    Captured,
-    /// Mail leaves; what was sent before is known from this store, and not sent again.
+    /// Mail is kept and shown. Buckets are only read, those without a URL in this store (none: they begin empty); what is written stays
+    /// in memory.
+    Captured(Option<Arc<Store>>),
+    /// Mail is kept and shown, and buckets are in memory, begin empty and last as long as the place: nothing outside is asked.
+    Apart,
+    /// Mail leaves; what was sent before is known from this store, and not sent again. Buckets are written.
     Live(Arc<Store>),
 }
 
@@ -89,13 +93,18 @@ impl Place {
 
     fn within(server: &Server, ceilings: &Ceilings, effects: Effects) -> Self {
         let runtime = Handle::current();
-        let relays = match effects {
-            Effects::Captured => Relays::nowhere(runtime.clone()),
-            Effects::Live(store) => Relays::new(store, server.mail_kept, runtime.clone()).capturing(),
+        let nowhere = || Relays::nowhere(runtime.clone());
+        let (relays, buckets) = match effects {
+            Effects::Captured(store) => (nowhere(), Places::overlaid(store, &server.group, runtime.clone())),
+            Effects::Apart => (nowhere(), Places::empty(runtime.clone())),
+            Effects::Live(store) => (
+                Relays::new(Arc::clone(&store), server.mail_kept, runtime.clone()).capturing(),
+                Places::new(store, &server.group, runtime.clone()),
+            ),
         };
         let data = server.data.is_dir().then_some(server.data.as_path());
         let sandbox = Sandbox::new(ceilings, INSTANCES, data);
-        Self { loader: Arc::new(Loader { sandbox, relays, server: server.clone(), guests: runtime }) }
+        Self { loader: Arc::new(Loader { sandbox, relays, buckets, server: server.clone(), guests: runtime }) }
     }
 
     /// Loads the component as a server would, and gives it the event.
@@ -117,6 +126,7 @@ impl Place {
         let mut report = sandbox::run(&version.program, &version.setup, job).await;
         // A mail is finished whatever became of the guest; the bound on that is the mailer's own.
         let _ = tokio::time::timeout(MAIL_END, self.loader.relays.idle()).await;
+        let _ = tokio::time::timeout(MAIL_END, self.loader.buckets.idle()).await;
         let verdict = verdict(&report.outcome, tries, &trial.config.retry, clock::now(), fastrand::f64());
         let version = version.program.digest.to_string();
         let published = std::mem::take(&mut report.published);

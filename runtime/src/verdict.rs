@@ -26,6 +26,17 @@ pub enum Verdict {
     Pause,
 }
 
+impl Verdict {
+    /// The same, with a wait that ends at `latest` at the latest.
+    #[must_use]
+    pub fn within(self, latest: Timestamp) -> Self {
+        match self {
+            Self::Retry { due, tries } => Self::Retry { due: due.min(latest), tries },
+            other => other,
+        }
+    }
+}
+
 /// Decides. `jitter` is drawn from 0 to 1.
 #[must_use]
 pub fn verdict(outcome: &Outcome, tries: Tries, policy: &RetryPolicy, now: Timestamp, jitter: f64) -> Verdict {
@@ -141,6 +152,18 @@ mod tests {
         check(&Outcome::Load { reason: String::new() }, failed(7), Verdict::Pause);
         assert!(is_exhausted(failed(8), &RetryPolicy::default()));
         assert_eq!(attempts_left(failed(7), &RetryPolicy::default()), 0);
+    }
+
+    #[test]
+    fn a_wait_can_be_cut() {
+        for (verdict, expected) in [
+            (again(9, failed(1)), again(5, failed(1))),
+            (again(4, failed(1)), again(4, failed(1))),
+            (Verdict::Ack, Verdict::Ack),
+            (Verdict::Dead, Verdict::Dead),
+        ] {
+            assert_eq!(verdict.within(Timestamp(NOW.0 + 5_000)), expected);
+        }
     }
 
     #[test]

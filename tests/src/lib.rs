@@ -1,5 +1,7 @@
 //! What the tests of Weir share: real servers, started and stopped by the test that needs them.
 
+#[expect(clippy::expect_used, clippy::panic, reason = "a test that can't have its server fails there and then")]
+pub mod brokers;
 pub mod guests;
 #[expect(clippy::expect_used, clippy::panic, reason = "a test that can't have its server fails there and then")]
 pub mod redis;

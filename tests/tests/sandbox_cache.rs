@@ -38,6 +38,7 @@ impl Data {
             config: Vec::new(),
             mailer: None,
             publish: None,
+            buckets: None,
             max_event: 1 << 20,
             permits: Permits::new(&sandbox),
         };
@@ -274,6 +275,7 @@ fn what_is_mapped_stays() {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(&sandbox),
     };

@@ -209,7 +209,7 @@ fn load_unknown_import() {
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert_eq!(lines[0], "imports `acme:orders/prices@1.0.0`, which Weir does not have");
     assert!(lines[1].contains("`wasi:clocks/monotonic-clock@0.3.0`") && lines[1].contains("0.2.0 to 0.2.12"), "{lines:?}");
-    assert!(lines[2].contains("`wasi:keyvalue/store@0.2.0-draft2`") && lines[2].contains("not in this version yet"), "{lines:?}");
+    assert!(lines[2].contains("`wasi:keyvalue/store@0.2.0-draft2`") && lines[2].contains("keyvalue = [{ bucket = "), "{lines:?}");
 }
 
 #[test]

@@ -2,10 +2,14 @@
 //!
 //! It refuses what the server refuses about the shape of a message or an event. Grants are the server's alone: they are not checked here.
 
+pub(crate) mod buckets;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use self::buckets::Buckets;
 use crate::email::{Error, Message};
+use crate::keyvalue;
 use crate::log::Level;
 use crate::publish::{self, Draft};
 use crate::testing::{Log, Published};
@@ -22,6 +26,10 @@ pub(crate) struct State {
     pub(crate) mail_error: Option<Error>,
     pub(crate) mails: Vec<(u32, Message)>,
     pub(crate) publish_error: Option<publish::Error>,
+    pub(crate) keyvalue_error: Option<keyvalue::Error>,
+    pub(crate) buckets: Buckets,
+    /// In a self-test nothing is written.
+    pub(crate) probed: bool,
     pub(crate) published: Vec<(u32, Published)>,
     /// With the item in which it was logged.
     pub(crate) logs: Vec<(Option<u32>, Log)>,
@@ -47,6 +55,11 @@ pub(crate) fn with<T>(state: State, call: impl FnOnce() -> T) -> (T, State) {
     let answer = call();
     let state = HOST.with_borrow_mut(Option::take).unwrap_or_default();
     (answer, state)
+}
+
+/// What runs on this thread, if anything does.
+pub(crate) fn with_state<T>(use_it: impl FnOnce(&mut State) -> T) -> Option<T> {
+    HOST.with_borrow_mut(|host| host.as_mut().map(use_it))
 }
 
 pub(crate) fn config_get(key: &str) -> Option<String> {

@@ -17,7 +17,7 @@ use crate::handler::{Handler, PausedBy};
 use crate::queue::QueueError;
 use crate::store::{Store, StoreError};
 
-/// How often the store is asked who is paused: well within the five seconds in which every process follows (delivery.md §11).
+/// How often the store is asked who is paused, as it can't tell when other processes write: well within the five seconds in which every process follows (delivery.md §11).
 const PAUSES_EVERY: Duration = Duration::from_secs(2);
 
 /// See the module.

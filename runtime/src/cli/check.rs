@@ -9,6 +9,7 @@ use tokio::runtime::Builder;
 use super::output::{CliError, EXIT_WRONG, Global, Output, note};
 use crate::config::{Config, HandlerConfig};
 use crate::handler::{LoadProblem, version};
+use crate::keyvalue::Places;
 use crate::mail::Mailer;
 use crate::sandbox::inspect::Inspection;
 use crate::sandbox::{self, LoadError, Permits, Sandbox, Setup};
@@ -68,6 +69,10 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
     if let Some(grant) = &handler.grants.email {
         Mailer::check(name, grant).map_err(|error| problem(LoadError::Unusable(error.to_string())))?;
     }
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| problem(LoadError::Unusable(format!("no thread to try it on: {error}"))))?;
+    let buckets = Places::empty(runtime.handle().clone()).granted(name, &handler.grants.keyvalue);
+    let buckets = buckets.map_err(|error| problem(LoadError::Unusable(error.to_string())))?;
     // Every effect is refused while a version is probed, so no mailer is needed, nor a grant to publish.
     let setup = Arc::new(Setup {
         handler: Arc::from(name),
@@ -75,11 +80,10 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
         config: version::texts(&handler.config)?,
         mailer: None,
         publish: None,
+        buckets,
         max_event,
         permits: Permits::new(sandbox),
     });
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| problem(LoadError::Unusable(format!("no thread to try it on: {error}"))))?;
     runtime.block_on(sandbox::probe(&program, &setup)).map_err(problem)?;
     Ok(inspection)
 }

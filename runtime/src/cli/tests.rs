@@ -11,10 +11,10 @@ use super::client::{Client, Found, SERVER_FILE, ServerArgs, ServerFile};
 use super::output::{CliError, Global, Output};
 use super::{dead, direct, handlers, publish, queues};
 use crate::admin::tests::{Choice, Running, start};
-use crate::clock;
 use crate::dead::DeadLetter;
 use crate::event::Event;
 use crate::store::Store;
+use crate::store::tests::{letter as stored, recent};
 
 #[derive(Parser)]
 struct Line {
@@ -74,21 +74,9 @@ async fn served(choice: Choice) -> (TempDir, Running) {
 }
 
 fn letter(id: &str, handler: &str) -> DeadLetter {
-    DeadLetter {
-        id: id.to_owned(),
-        handler: handler.to_owned(),
-        queue: "events".to_owned(),
-        reason: "no owner".to_owned(),
-        outcome: Some("reject"),
-        limit: None,
-        attempts: 1,
-        first_at: clock::now(),
-        dead_at: clock::now(),
-        version: None,
-        event: Arc::new(Event { id: "1".to_owned(), source: "/s".to_owned(), kind: "t".to_owned(), ..Event::default() }),
-        log: String::new(),
-        backtrace: Vec::new(),
-    }
+    let event = Event { id: "1".to_owned(), source: "/s".to_owned(), kind: "t".to_owned(), ..Event::default() };
+    let (handler, reason) = (handler.to_owned(), "no owner".to_owned());
+    DeadLetter { handler, reason, outcome: Some("reject"), event: Arc::new(event), ..stored(id, recent(0)) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

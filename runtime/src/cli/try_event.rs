@@ -215,15 +215,35 @@ fn defaults(overrides: &[String]) -> Result<Config, CliError> {
 }
 
 fn effects(args: &Try, config: &Config, trial: &Trial) -> Result<Effects, CliError> {
-    // Without mails there is nothing to look up; what is published leaves when the handler is done.
-    if !args.live || trial.config.grants.email.is_none() {
-        return Ok(Effects::Captured);
+    let grants = &trial.config.grants;
+    let in_store = grants.keyvalue.iter().any(|grant| grant.url.is_none());
+    if !args.live {
+        return captured(config, in_store);
+    }
+    // Without these there is nothing to look up; what is published leaves when the handler is done.
+    if grants.email.is_none() && grants.keyvalue.is_empty() {
+        return Ok(Effects::Captured(None));
     }
     match direct::made_store(config) {
         Ok(store) => Ok(Effects::Live(store)),
         Err(CliError::Failed(why)) => {
-            let text = format!("`--live` needs to know which mails were sent before, so that none goes twice: {why}");
+            let text = format!("`--live` needs the store, which knows the mails sent before and has the buckets: {why}");
             Err(CliError::Failed(text))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is in the store's buckets is read where that can be done, for it belongs to the server that runs, if one does.
+fn captured(config: &Config, in_store: bool) -> Result<Effects, CliError> {
+    if !in_store {
+        return Ok(Effects::Captured(None));
+    }
+    match direct::store(config) {
+        Ok(store) => Ok(Effects::Captured(store)),
+        Err(CliError::Failed(why)) => {
+            note(&format!("buckets of the store begin empty here: {why}"));
+            Ok(Effects::Captured(None))
         }
         Err(error) => Err(error),
     }

@@ -6,10 +6,9 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use super::queues::undefined;
-use super::relay;
 use super::section::Section;
 use super::values::{Form, RATE, rate};
-use super::{EmailGrant, Grants, PublishGrant};
+use super::{EmailGrant, Grants, PublishGrant, buckets, relay};
 
 const RELAY: Form =
     Form::new("a mail relay", "such as `smtp://user:${SMTP_PASSWORD}@host:587`, `smtps://host:465` or `file:./outbox`");
@@ -21,8 +20,12 @@ const PUBLISH: Form = Form::new("a list of queues", "such as `[\"events\", \"sel
 
 /// Reads the grants of a handler; `queues` are those that are defined.
 pub(super) fn read(section: &mut Section<'_, '_>, queues: &BTreeSet<String>) -> Grants {
-    section.later(&["http", "keyvalue", "files", "env", "args", "secrets"]);
-    Grants { email: section.optional("email", email).flatten(), publish: publish(section, queues) }
+    section.later(&["http", "files", "env", "args", "secrets"]);
+    Grants {
+        email: section.optional("email", email).flatten(),
+        publish: publish(section, queues),
+        keyvalue: buckets::read(section),
+    }
 }
 
 fn publish(section: &mut Section<'_, '_>, queues: &BTreeSet<String>) -> Option<PublishGrant> {

@@ -195,6 +195,11 @@ impl<'e> Section<'_, 'e> {
         pattern
     }
 
+    /// The pattern of keys in the tables of a list: each of them is read with [`Section::descend`].
+    pub(super) fn below(&self, name: &str) -> String {
+        join(&self.pattern, name)
+    }
+
     /// All keys that are left, whatever they are.
     pub(super) fn drain(&mut self) -> Vec<(String, Field)> {
         let table = std::mem::take(&mut self.table);

@@ -110,6 +110,11 @@ impl DeadLetters for DeadPlaces {
         })
     }
 
+    /// Only where they are put now: what was put elsewhere is of another delivery.
+    fn forget<'a>(&'a self, queue: &'a str, ids: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.of(queue).forget(queue, ids)
+    }
+
     /// What can't be asked now is missing.
     fn counts(&self) -> BoxFuture<'_, Result<DeadCounts, StoreError>> {
         Box::pin(async move {

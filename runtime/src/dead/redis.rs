@@ -196,7 +196,21 @@ impl DeadLetters for RedisDead {
         Box::pin(async move {
             let mut call = self.call(&REMOVE);
             call.arg(id);
-            Ok(self.redis.script(&call).await?)
+            let removed: u64 = self.redis.script(&call).await?;
+            Ok(removed > 0)
+        })
+    }
+
+    fn forget<'a>(&'a self, _: &'a str, ids: &'a [String]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            for some in ids.chunks(CALL_LETTERS_MAX) {
+                let mut call = self.call(&REMOVE);
+                for id in some {
+                    call.arg(id);
+                }
+                let _: u64 = self.redis.script(&call).await?;
+            }
+            Ok(())
         })
     }
 

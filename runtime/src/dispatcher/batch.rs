@@ -100,7 +100,7 @@ impl Subscription {
             items.into_iter().partition(|item| is_expired(&item.delivery.event, item.delivery.first_seen, expires, time));
         for item in expired {
             self.work.not_run();
-            done.push(RunEnd::Ended(End::Expired, None).of(item));
+            done.push(self.hand_in(item, RunEnd::Ended(End::Expired, None)));
         }
         // In the order of the events: of two with one id the first has it.
         let claims = join_all(fresh.iter().map(|item| self.claim(&item.delivery))).await;
@@ -110,7 +110,10 @@ impl Subscription {
                     self.note_begun(&item.delivery);
                     begun.push((item, claim));
                 }
-                Err(end) => done.push(self.not_begun(&item.delivery, end).of(item)),
+                Err(end) => {
+                    let end = self.not_begun(&item.delivery, end);
+                    done.push(self.hand_in(item, end));
+                }
             }
         }
         (done, begun)
@@ -162,7 +165,7 @@ impl Subscription {
                 judged.report.backtrace.clone_from(&call.backtrace);
             }
             let end = self.conclude(&mut item, version, judged, claim).await;
-            done.push(end.of(item));
+            done.push(self.hand_in(item, end));
         }
         done
     }

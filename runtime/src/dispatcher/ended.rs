@@ -20,13 +20,15 @@ pub(super) struct Ended {
     pub(super) lane: Option<Lane>,
     /// Its claim, where `duplicates` is on.
     pub(super) claim: Option<Sighting>,
+    /// The id of a dead letter that an earlier end of it may have left.
+    pub(super) left: Option<String>,
     pub(super) end: End,
 }
 
 impl Ended {
     pub(super) fn new(item: &Item, end: End) -> Self {
         let Delivery { position, first_seen, .. } = item.delivery;
-        Self { position, first_seen, lane: item.lane.clone(), claim: None, end }
+        Self { position, first_seen, lane: item.lane.clone(), claim: None, left: None, end }
     }
 }
 
@@ -38,8 +40,8 @@ pub(super) enum End {
     Filtered,
     Expired,
     Duplicate,
-    /// Not run, or without a say: given back as it was, or with the tries that it had here.
-    GivenBack(Cause, Option<Tries>),
+    /// Not run, or without a say: given back as it was, or with the tries that it had here, not to come again before that time.
+    GivenBack(Cause, Option<(Timestamp, Tries)>),
 }
 
 /// What a runner did with what it took.

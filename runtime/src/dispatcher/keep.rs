@@ -34,6 +34,7 @@ impl Subscription {
     }
 }
 
+/// Until what waits first is due: nothing else tells of it.
 async fn until(due: Option<Timestamp>) {
     match due {
         Some(due) => tokio::time::sleep(due.since(now())).await,

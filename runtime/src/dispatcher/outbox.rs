@@ -26,9 +26,18 @@ impl Subscription {
             };
             batches.entry(name).or_default().push(Publish { event, due });
         }
+        let mut outlets = Vec::with_capacity(batches.len());
+        for (name, batch) in batches {
+            let outlet = self.outlet(&name)?;
+            // What one of them could never hold must not be found out when others have theirs.
+            if let Some(refused) = outlet.too_large(&batch) {
+                return Err(failed(&name, &refused));
+            }
+            outlets.push((name, outlet, batch));
+        }
         let sending = async {
-            for (name, batch) in batches {
-                self.outlet(&name)?.publish(batch).await.map_err(|error| failed(&name, &error))?;
+            for (name, outlet, batch) in outlets {
+                outlet.publish(batch).await.map_err(|error| failed(&name, &error))?;
             }
             Ok(())
         };

@@ -15,6 +15,7 @@ use super::admit::{Admission, Rules, admit};
 use super::ended::{End, Ended};
 use super::gate::Gate;
 use super::lanes::Item;
+use super::letter::given_up;
 use crate::clock::now;
 use crate::filter::EvaluationError;
 use crate::outcome::Outcome;
@@ -116,6 +117,7 @@ impl Subscription {
                     End::Filtered
                 }
                 Admission::Loop { hops } => {
+                    self.queue.note(&self.name, item.delivery.position, given_up(None, item.delivery.tries, now()));
                     let reason =
                         format!("loop: it descends through {hops} handlers (at most {}: [ceilings] hops)", self.shared.hops);
                     End::Judged(Verdict::Dead, Some(self.not_run_letter(&item.delivery, reason, None)))
@@ -129,7 +131,7 @@ impl Subscription {
                 }
             };
             // It never was on its lane, so it leaves none.
-            ended.push(Ended { lane: None, ..Ended::new(&item, end) });
+            ended.push(Ended { lane: None, ..self.ended(&item, end) });
         }
         let (runners, behind) = self.work.push(items, ended);
         // A queue that one process has counts only what it was told of.
@@ -161,7 +163,7 @@ impl Subscription {
     }
 }
 
-/// Waits until a shut gate is to be looked at again.
+/// Waits until a shut gate is to be looked at again: the time at which the breaker lets a probe through, and nothing else tells of it.
 async fn until(gate: Gate) {
     match gate {
         Gate::Shut(Some(until)) => tokio::time::sleep(until.since(now())).await,

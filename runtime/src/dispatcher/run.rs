@@ -7,6 +7,7 @@ use super::Subscription;
 use super::admit::{is_addressed, is_expired};
 use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::Item;
+use super::letter::given_up;
 use super::work::{RUN_EVENTS, Work};
 use crate::clock::{Timestamp, now};
 use crate::handler::Version;
@@ -74,7 +75,15 @@ impl Subscription {
                 return Done::Lapsed(item);
             }
         };
-        end.of(item)
+        self.hand_in(item, end)
+    }
+
+    /// As the runner hands it in.
+    pub(super) fn hand_in(&self, item: Item, end: RunEnd) -> Done {
+        match end {
+            RunEnd::Ended(end, claim) => Done::Ended(Ended { claim, ..self.ended(&item, end) }),
+            RunEnd::Park(due) => Done::Park(item, due),
+        }
     }
 
     async fn run(&self, item: &mut Item) -> RunEnd {
@@ -124,7 +133,10 @@ impl Subscription {
     /// What is to become of a delivery by what its run came to; said, and told the circuit breaker.
     pub(super) fn judge(&self, delivery: &Delivery, version: &Version, report: Report) -> Judged {
         let now = now();
-        let verdict = verdict(&report.outcome, delivery.tries, &self.handler.config.retry, now, fastrand::f64());
+        let config = &self.handler.config;
+        let verdict = verdict(&report.outcome, delivery.tries, &config.retry, now, fastrand::f64());
+        // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
+        let verdict = if config.order_by.is_some() { verdict.within(now.after(config.retry.backoff_to)) } else { verdict };
         self.say(delivery, version, &report.outcome, verdict);
         self.observe(&report.outcome, now);
         Judged { report, verdict, now }
@@ -139,21 +151,21 @@ impl Subscription {
         claim: Option<Sighting>,
     ) -> RunEnd {
         let Judged { report, verdict, now } = judged;
-        let (config, before) = (&self.handler.config, item.delivery.tries);
+        let before = item.delivery.tries;
         match verdict {
             Verdict::Pause => {
                 self.handler.fail(version, &report.outcome.reason());
                 if item.lane.is_some() {
                     self.park(item, now.after(LOAD_AGAIN), before)
                 } else {
-                    RunEnd::Ended(End::GivenBack(Cause::Pause, item.tried.then_some(before)), claim)
+                    RunEnd::Ended(End::GivenBack(Cause::Pause, item.tried.then_some((Timestamp(0), before))), claim)
                 }
             }
-            Verdict::Dead => RunEnd::Ended(End::Judged(verdict, Some(self.letter(&item.delivery, version, report))), claim),
+            Verdict::Dead => {
+                self.queue.note(&self.name, item.delivery.position, given_up(Some(&report.outcome), before, now));
+                RunEnd::Ended(End::Judged(verdict, Some(self.letter(&item.delivery, version, report))), claim)
+            }
             Verdict::Retry { due, tries } if self.holds_retries() => {
-                // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
-                let longest = now.after(config.retry.backoff_to);
-                let due = if config.order_by.is_some() { due.min(longest) } else { due };
                 self.extend(claim, due.since(now)).await;
                 self.park(item, due, tries)
             }
@@ -229,16 +241,6 @@ pub(super) enum RunEnd {
     Ended(End, Option<Sighting>),
     /// It is held here until then.
     Park(Timestamp),
-}
-
-impl RunEnd {
-    /// As the runner hands it in.
-    pub(super) fn of(self, item: Item) -> Done {
-        match self {
-            Self::Ended(end, claim) => Done::Ended(Ended { claim, ..Ended::new(&item, end) }),
-            Self::Park(due) => Done::Park(item, due),
-        }
-    }
 }
 
 /// Takes a runner that ends in the middle of a run out of the count: at the end of the grace time, or by a panic, which is a bug.

@@ -250,8 +250,8 @@ impl Work {
             let tries = item.delivery.tries;
             let end = match due {
                 // In its lane's order it comes back at once: what the queue holds back would be passed by those behind it (delivery.md §4).
-                Some(due) if item.lane.is_none() => End::Judged(Verdict::Retry { due, tries }, None),
-                _ => End::GivenBack(cause, item.tried.then_some(tries)),
+                Some(due) if item.lane.is_none() => End::GivenBack(cause, Some((due, tries))),
+                _ => End::GivenBack(cause, item.tried.then_some((Timestamp(0), tries))),
             };
             Ended::new(&item, end)
         });

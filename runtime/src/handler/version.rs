@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::clock::{Timestamp, now};
 use crate::config::{ConfigValue, Export, HandlerConfig, Server};
+use crate::keyvalue::Places;
 use crate::mail::{Mailer, Relays};
 use crate::sandbox::inspect::Inspection;
 use crate::sandbox::{self, LoadError, Permits, Program, Sandbox, Setup};
@@ -50,6 +51,8 @@ pub struct Loader {
     pub sandbox: Arc<Sandbox>,
     /// Connections to relays.
     pub relays: Relays,
+    /// Where buckets are.
+    pub buckets: Places,
     /// `[server]`.
     pub server: Server,
     /// Where guests run, probes of new versions among them.
@@ -103,12 +106,15 @@ impl Loader {
                     .map_err(|error| problem(LoadError::Unusable(format!("grants.email: {error}"))))?,
             ),
         };
+        let buckets = self.buckets.granted(name, &config.grants.keyvalue);
+        let buckets = buckets.map_err(|error| problem(LoadError::Unusable(format!("grants.keyvalue: {error}"))))?;
         let setup = Arc::new(Setup {
             handler: Arc::from(name),
             limits: config.limits,
             config: source.config,
             mailer,
             publish: config.grants.publish.clone(),
+            buckets,
             max_event: self.server.max_event,
             permits: Permits::new(&self.sandbox),
         });

@@ -278,14 +278,15 @@ pub async fn check(adapter: &dyn Adapter, name: &str, skips: &[&str]) -> Result<
 }
 
 /// A test for each scenario, named after it: `conformance_tests!(adapter)`, or with the scenarios that the adapter's features leave
-/// out, `conformance_tests!(adapter, skips: ["depth_counts"])`. The adapter is an expression that implements [`Adapter`].
+/// out, `conformance_tests!(adapter, skips: ["depth_counts"])`. The adapter is the name of a value that implements [`Adapter`]. Attributes
+/// before it are put on each test, such as an `ignore` where the broker is not on the machine.
 #[macro_export]
 macro_rules! conformance_tests {
-    ($adapter:expr) => {
-        $crate::conformance_tests!($adapter, skips: []);
+    ($(#[$attribute:meta])* $adapter:ident) => {
+        $crate::conformance_tests!($(#[$attribute])* $adapter, skips: []);
     };
-    ($adapter:expr, skips: [$($skip:literal),* $(,)?]) => {
-        $crate::conformance_tests!(@each $adapter, [$($skip),*],
+    ($(#[$attribute:meta])* $adapter:ident, skips: [$($skip:literal),* $(,)?]) => {
+        $crate::conformance_tests!(@each [$(#[$attribute])*] $adapter, [$($skip),*],
             round_trip publish_time_is_kept empty_batch_is_taken settling_what_is_not_there_is_harmless
             pull_returns_at_most_max pull_waits_for_an_event leased_events_are_not_given_out_again pull_is_cancel_safe
             order_is_kept returned_events_come_again close_ends_pulls concurrent_close
@@ -308,12 +309,13 @@ macro_rules! conformance_tests {
             assert_eq!(known, SCENARIO_TESTS);
         }
     };
-    (@each $adapter:expr, $skips:tt, $($name:ident)*) => {
+    (@each $attributes:tt $adapter:ident, $skips:tt, $($name:ident)*) => {
         const SCENARIO_TESTS: &[&str] = &[$(stringify!($name)),*];
-        $($crate::conformance_tests!(@one $adapter, $skips, $name);)*
+        $($crate::conformance_tests!(@one $attributes $adapter, $skips, $name);)*
     };
-    (@one $adapter:expr, [$($skip:literal),*], $name:ident) => {
+    (@one [$($attributes:tt)*] $adapter:ident, [$($skip:literal),*], $name:ident) => {
         #[test]
+        $($attributes)*
         fn $name() -> Result<(), $crate::queue::conformance::Failure> {
             $crate::queue::conformance::block_on($crate::queue::conformance::check(&$adapter, stringify!($name), &[$($skip),*]))
         }

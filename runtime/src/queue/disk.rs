@@ -157,14 +157,18 @@ impl DiskQueue {
         }
     }
 
+    fn refuses(&self, size: u64) -> Option<QueueError> {
+        (size > self.shared.max_size).then_some(QueueError::TooLarge { size, bound: self.shared.max_size })
+    }
+
     async fn publish_batch(&self, batch: Vec<Publish>) -> Result<(), QueueError> {
         drop(self.shared.open()?);
         if batch.is_empty() {
             return Ok(());
         }
-        let size = batch.iter().map(|publish| publish.event.size() as u64).sum::<u64>();
-        if size > self.shared.max_size {
-            return Err(QueueError::TooLarge { size, bound: self.shared.max_size });
+        let size = size_of(&batch);
+        if let Some(refused) = self.refuses(size) {
+            return Err(refused);
         }
         let kib = u32::try_from(size / 1024).unwrap_or(u32::MAX).clamp(1, WAITING_KIB_MAX);
         let weight = Arc::clone(&self.shared.waiting).acquire_many_owned(kib).await.map_err(|_| QueueError::Closed)?;
@@ -206,6 +210,10 @@ fn make_folder(folder: &Path) -> Result<(), QueueError> {
     Ok(())
 }
 
+fn size_of(batch: &[Publish]) -> u64 {
+    batch.iter().map(|publish| publish.event.size() as u64).sum()
+}
+
 /// Without [`Queue::close`], the writer still ends what it began, and the folder is free afterwards.
 impl Drop for DiskQueue {
     fn drop(&mut self) {
@@ -222,6 +230,11 @@ impl Queue for DiskQueue {
         Box::pin(self.publish_batch(batch))
     }
 
+    /// As far as the events themselves tell: on disk they are a little larger.
+    fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
+        self.refuses(size_of(batch))
+    }
+
     fn pull<'a>(&'a self, subscription: &'a str, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Delivery>, QueueError>> {
         Box::pin(self.pull_one_or_more(subscription, max))
     }
@@ -235,19 +248,7 @@ impl Queue for DiskQueue {
     }
 
     fn features(&self) -> Features {
-        Features {
-            at_least_once: true,
-            durable: true,
-            groups: true,
-            ordered: true,
-            delay: true,
-            counts_tries: true,
-            stable_position: true,
-            depth: true,
-            bounded: true,
-            shared: false,
-            hold: None,
-        }
+        Features::LASTING
     }
 
     fn note(&self, subscription: &str, position: Position, tries: Tries) {

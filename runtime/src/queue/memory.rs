@@ -71,11 +71,15 @@ impl MemoryQueue {
         Ok(contents)
     }
 
+    fn refuses(&self, size: u64) -> Option<QueueError> {
+        (size > self.max_size_bytes).then_some(QueueError::TooLarge { size, bound: self.max_size_bytes })
+    }
+
     fn publish_now(&self, batch: Vec<Publish>) -> Result<(), QueueError> {
-        let size = batch.iter().map(|publish| size_of_event(&publish.event)).sum::<u64>();
         let mut contents = self.contents()?;
-        if size > self.max_size_bytes {
-            return Err(QueueError::TooLarge { size, bound: self.max_size_bytes });
+        let size = size_of(&batch);
+        if let Some(refused) = self.refuses(size) {
+            return Err(refused);
         }
         if contents.bytes + size > self.max_size_bytes {
             let blocker = contents.ledger.blocker().map(str::to_owned);
@@ -159,6 +163,10 @@ enum Pulled {
     None { next: Option<Timestamp> },
 }
 
+fn size_of(batch: &[Publish]) -> u64 {
+    batch.iter().map(|publish| size_of_event(&publish.event)).sum()
+}
+
 fn size_of_event(event: &Event) -> u64 {
     event.size() as u64 + EVENT_OVERHEAD_BYTES
 }
@@ -215,6 +223,10 @@ impl Queue for MemoryQueue {
         Box::pin(async move { self.publish_now(batch) })
     }
 
+    fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
+        self.refuses(size_of(batch))
+    }
+
     fn pull<'a>(&'a self, subscription: &'a str, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Delivery>, QueueError>> {
         Box::pin(self.pull_one_or_more(subscription, max))
     }
@@ -229,19 +241,7 @@ impl Queue for MemoryQueue {
 
     fn features(&self) -> Features {
         // Not `at_least_once`: when the process is gone, so is the queue.
-        Features {
-            at_least_once: false,
-            durable: false,
-            groups: true,
-            ordered: true,
-            delay: true,
-            counts_tries: true,
-            stable_position: true,
-            depth: true,
-            bounded: true,
-            shared: false,
-            hold: None,
-        }
+        Features { at_least_once: false, durable: false, ..Features::LASTING }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

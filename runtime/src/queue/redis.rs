@@ -4,6 +4,14 @@
 //! it, under a consumer that nobody reads as. A lease is the idle time of a pending entry: it is renewed by a heartbeat, and what others
 //! let lapse is taken. Whatever has to happen at once is a script (`redis/scripts/*.lua`).
 //!
+//! Tries are the deliveries that the server counts, from the read and not from the beginning of a run, as a note of each beginning would cost
+//! a way to the server for each event, before it runs. So what was read, had not begun and was lost to a kill counts as a try; what waits for
+//! longer than a beat of the heartbeat is noted not to have begun. What is left is at most what one handler may run at once, read within that beat.
+//!
+//! Clocks: leases and the lead are the server's time, and ours without a clock of the day. Due times are written and compared by processes,
+//! first-seen times are the server's: clocks that differ make things early or late by that much, and lose nothing. Trusted: whoever may
+//! write to the stream, with the attributes that are Weir's own elsewhere.
+//!
 //! Considered and left out: `XAUTOCLAIM`, which would also take what waits for its time, entry by entry; looking at each other
 //! consumer's idle entries costs what is held, not what waits. Reading ahead: others may have room for it.
 //!
@@ -30,7 +38,7 @@ pub mod url;
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
@@ -137,19 +145,7 @@ impl Queue for RedisQueue {
 
     fn features(&self) -> Features {
         // Durable as far as the server is: with `appendfsync always`, or replicas, over its end too.
-        Features {
-            at_least_once: true,
-            durable: true,
-            groups: true,
-            ordered: true,
-            delay: true,
-            counts_tries: true,
-            stable_position: true,
-            depth: true,
-            bounded: false,
-            shared: true,
-            hold: None,
-        }
+        Features { bounded: false, shared: true, ..Features::LASTING }
     }
 
     fn keep_order(&self, subscription: &str) -> Result<(), QueueError> {
@@ -167,6 +163,15 @@ impl Queue for RedisQueue {
 
     fn lapsed<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Vec<Position>> {
         Box::pin(async move { self.shared.find_or_adopt(subscription).lapsed().await })
+    }
+
+    fn holds(&self, subscription: &str, position: Position) -> bool {
+        let subscription = self.shared.find_or_adopt(subscription);
+        let (held, lapsed) = subscription.hold().keep(position, Instant::now(), self.shared.young());
+        if lapsed {
+            subscription.lapsing.notify_waiters();
+        }
+        held
     }
 
     fn health(&self) -> Health {

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod email;
 pub(crate) mod http;
+pub(crate) mod keyvalue;
 pub(crate) mod logging;
 pub(crate) mod publisher;
 pub(crate) mod sockets;
@@ -26,6 +27,9 @@ pub(crate) fn linker(engine: &Engine, granted: impl Fn(&str) -> bool) -> wasmtim
     }
     if granted("weir:events/publisher") {
         publisher::add(&mut linker)?;
+    }
+    if ["store", "atomics", "batch"].iter().any(|name| granted(&format!("wasi:keyvalue/{name}"))) {
+        keyvalue::add(&mut linker)?;
     }
     Ok(linker)
 }

@@ -73,6 +73,13 @@ const WASI: [&str; 31] = [
 /// Versions of `wasi:config/store`; pre-releases match by exact string.
 pub(crate) const CONFIG_VERSIONS: [&str; 3] = ["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"];
 
+/// The two drafts of `wasi:keyvalue`: store, atomics and batch.
+pub(crate) const KEYVALUE_DRAFT: &str = "0.2.0-draft";
+pub(crate) const KEYVALUE_DRAFT_2: &str = "0.2.0-draft2";
+
+/// Interfaces of `wasi:keyvalue`.
+const KEYVALUE: [&str; 3] = ["wasi:keyvalue/store", "wasi:keyvalue/atomics", "wasi:keyvalue/batch"];
+
 /// The version of `wasi:logging/logging`.
 pub(crate) const LOGGING_VERSION: &str = "0.1.0-draft";
 
@@ -92,7 +99,9 @@ pub fn classify(name: &str) -> Class {
         "weir:events/types" if is_weir_01(version) => Class::Ambient,
         "wasi:config/store" if CONFIG_VERSIONS.contains(&version) => Class::Ambient,
         "wasi:logging/logging" if version == LOGGING_VERSION => Class::Ambient,
-        _ if interface.starts_with("wasi:keyvalue/") => capability("keyvalue", KEYVALUE_LINE, false),
+        _ if KEYVALUE.contains(&interface) && [KEYVALUE_DRAFT, KEYVALUE_DRAFT_2].contains(&version) => {
+            capability("keyvalue", KEYVALUE_LINE, true)
+        }
         _ if WASI.contains(&interface) && is_wasi_02(version) => Class::Ambient,
         _ => Class::Unknown,
     }
@@ -105,6 +114,7 @@ pub fn versions_known(name: &str) -> Option<String> {
     match interface {
         "wasi:config/store" => Some(CONFIG_VERSIONS.join(", ")),
         "wasi:logging/logging" => Some(LOGGING_VERSION.to_owned()),
+        _ if KEYVALUE.contains(&interface) => Some(format!("{KEYVALUE_DRAFT}, {KEYVALUE_DRAFT_2}")),
         "weir:events/types" | "weir:events/email" | "weir:events/publisher" => Some("0.1.x".to_owned()),
         _ if WASI.contains(&interface) => Some(format!("0.2.0 to 0.2.{WASI_PATCH_MAX}")),
         _ => None,
@@ -120,6 +130,7 @@ pub fn admit(name: &str, handler: &str, grants: &Grants) -> Result<(), String> {
         Class::Ambient => Ok(()),
         Class::Capability { grant: "email", here: true, .. } if grants.email.is_some() => Ok(()),
         Class::Capability { grant: "publish", here: true, .. } if grants.publish.is_some() => Ok(()),
+        Class::Capability { grant: "keyvalue", here: true, .. } if !grants.keyvalue.is_empty() => Ok(()),
         Class::Capability { here: false, .. } => Err(format!("imports `{name}`, which is not in this version yet")),
         Class::Capability { line, .. } => {
             Err(format!("imports `{name}`, which is not granted (add to weir.toml under [handler.{handler}.grants]: {line})"))
@@ -160,6 +171,9 @@ mod tests {
         assert_eq!(class("weir:events/email@0.2.0"), "unknown");
         assert_eq!(class("weir:events/publisher@0.1.3"), "capability");
         assert_eq!(class("wasi:keyvalue/store@0.2.0-draft2"), "capability");
+        assert_eq!(class("wasi:keyvalue/batch@0.2.0-draft"), "capability");
+        assert_eq!(class("wasi:keyvalue/watcher@0.2.0-draft2"), "unknown");
+        assert_eq!(class("wasi:keyvalue/store@0.2.0"), "unknown");
         assert_eq!(class("acme:thing/other"), "unknown");
     }
 
@@ -168,6 +182,10 @@ mod tests {
         let error = |name| admit(name, "mailer", &Grants::default()).unwrap_err();
         assert!(error("weir:events/email@0.1.0").contains("[handler.mailer.grants]: email = {"));
         assert!(error("wasi:cli/environment@0.3.0").contains("in version 0.2.0 to 0.2.12 only"));
+        assert!(
+            error("wasi:keyvalue/store@0.2.0-draft2").contains(r#"[handler.mailer.grants]: keyvalue = [{ bucket = "NAME" }]"#)
+        );
+        assert!(error("wasi:keyvalue/store@0.2.0").contains("in version 0.2.0-draft, 0.2.0-draft2 only"));
         assert!(error("acme:thing/other@1.0.0").contains("does not have"));
         assert!(error("weir:events/publisher@0.1.0").contains(r#"[handler.mailer.grants]: publish = ["QUEUE"]"#));
         assert!(error("wasi:messaging/producer@0.2.0-draft").contains("not in this version yet"));

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Setup;
 use super::host::http::Denied;
+use super::host::keyvalue::Asked;
 use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
 use crate::config::Limits;
@@ -60,7 +61,7 @@ impl Hand {
     }
 
     /// How many events a call is given, for what it may use.
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Nothing | Self::One(_) => 1,
             Self::Batch(items) => items.len(),
@@ -103,6 +104,8 @@ pub(crate) struct State {
     pub(crate) log: GuestLog,
     /// What was published in this run; nothing of it has left.
     pub(crate) outbox: Outbox,
+    /// What was asked of buckets.
+    pub(crate) buckets: Asked,
     /// Requests and mails begun.
     pub(crate) requests: u32,
     /// The first outside failure that a host call answered with; of calls that named an item of a batch, see [`Held::outside`].
@@ -130,6 +133,7 @@ impl State {
             hand,
             deadline,
             outbox: Outbox::default(),
+            buckets: Asked::default(),
             requests: 0,
             outside: None,
             over: None,
@@ -138,6 +142,16 @@ impl State {
             wasi: None,
             http: None,
         }
+    }
+
+    /// Whether a version is probed: no event is in hand.
+    pub(crate) fn is_probed(&self) -> bool {
+        matches!(self.hand, Hand::Nothing)
+    }
+
+    /// What the guest holds of the host's.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 

@@ -4,6 +4,7 @@
 //! is answered after the sync that holds it. Claims of duplicates are in memory alone: they end with the process that holds them, and
 //! so do the runs that they stand for.
 
+mod buckets;
 mod claims;
 mod dead;
 mod duplicates;
@@ -96,6 +97,17 @@ impl Embedded {
 
     pub(super) async fn remove_dead(&self, id: &str) -> Result<bool, StoreError> {
         self.writer.write(Write::RemoveDead(id.to_owned())).await
+    }
+
+    /// Looks before it writes: most of the ids name no letter. Where the queue has none, nothing is read.
+    pub(super) async fn forget_dead(&self, queue: &str, ids: &[String]) -> Result<(), StoreError> {
+        if self.dead_counts().queues.get(queue).is_none_or(|count| count.held == 0) {
+            return Ok(());
+        }
+        let (shared, ids) = (Arc::clone(&self.shared), ids.to_vec());
+        let known = blocking(move || shared.read(|transaction| dead::known(transaction, ids))).await?;
+        let removed = known.into_iter().map(|id| self.writer.write(Write::RemoveDead(id)));
+        try_join_all(removed).await.map(drop)
     }
 
     /// Nothing is read from disk.

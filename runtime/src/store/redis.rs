@@ -18,6 +18,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::Rate;
 use crate::dead::redis::RedisDead;
 use crate::dead::{DeadBounds, DeadCounts, DeadFilter, DeadLetter, DeadLetters, DeadPage};
+use crate::keyvalue::redis::RedisBuckets;
 use crate::redis::{Redis, RedisProblem};
 
 /// Most deliveries of one script call: Redis answers nobody else meanwhile.
@@ -35,6 +36,7 @@ static TURN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis
 /// See the module.
 pub(super) struct RedisStore {
     redis: Arc<Redis>,
+    buckets: RedisBuckets,
     prefix: String,
     process: String,
     // By queue.
@@ -58,7 +60,19 @@ impl From<RedisProblem> for StoreError {
 impl RedisStore {
     pub(super) fn new(redis: Arc<Redis>, settings: &Settings) -> Self {
         let prefix = format!("{{weir:{}}}", settings.group);
-        Self { redis, prefix, process: settings.process.clone(), bounds: settings.dead.clone(), crowded: Mutex::default() }
+        let buckets = RedisBuckets::new(Arc::clone(&redis), &settings.group);
+        Self {
+            redis,
+            buckets,
+            prefix,
+            process: settings.process.clone(),
+            bounds: settings.dead.clone(),
+            crowded: Mutex::default(),
+        }
+    }
+
+    pub(super) fn buckets(&self) -> &RedisBuckets {
+        &self.buckets
     }
 
     fn key(&self, what: &str) -> String {
@@ -120,6 +134,10 @@ impl RedisStore {
         let places = self.places().await?;
         let removed = try_join_all(places.iter().map(|place| place.remove(id))).await?;
         Ok(removed.contains(&true))
+    }
+
+    pub(super) async fn forget_dead(&self, queue: &str, ids: &[String]) -> Result<(), StoreError> {
+        self.place(queue).forget(queue, ids).await
     }
 
     pub(super) async fn dead_counts(&self) -> Result<DeadCounts, StoreError> {

@@ -1,5 +1,6 @@
 //! Publishes to a queue, due after so many milliseconds, and then ends as the event's data says: `"QUEUE MILLISECONDS done"`. What
-//! came from such an event has no data: it only says what it is, and whose trace it belongs to.
+//! came from such an event has no data: it only says what it is, and whose trace it belongs to. To several queues: `ONE,OTHER:BYTES`, with
+//! so many bytes of data.
 use weir_guests::publisher::{Event, Schedule, event, publish};
 
 weir_guests::handler!(|received, _| {
@@ -11,7 +12,11 @@ weir_guests::handler!(|received, _| {
         return Ok(());
     };
     let schedule = Schedule::After(wait.parse().unwrap());
-    publish(queue, &Event { data: None, ..event("published", "") }, schedule).unwrap();
+    for to in queue.split(',') {
+        let (queue, bytes) = to.split_once(':').unwrap_or((to, ""));
+        let data = bytes.parse().ok().map(|bytes| vec![b'x'; bytes]);
+        publish(queue, &Event { data, ..event("published", "") }, schedule).unwrap();
+    }
     println!("then {then}");
     match then {
         "retry" => weir_guests::retry("later", None),

@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use weir_runtime::clock::Timestamp;
-use weir_runtime::config::{Ceilings, EmailGrant, Grants, Limits, PublishGrant, Relay, RelayTls};
+use weir_runtime::config::{BucketGrant, Ceilings, EmailGrant, Grants, Limits, PublishGrant, Relay, RelayTls};
 use weir_runtime::event::Event;
+use weir_runtime::keyvalue::Places;
 use weir_runtime::mail::{Mailer, Relays};
 use weir_runtime::sandbox::{self, Batch, Job, LoadError, Permits, Program, Report, Sandbox, Setup};
 use weir_runtime::store::Store;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub relay: Option<Relay>,
     /// `[handler.guest.grants] publish`.
     pub publish: Option<PublishGrant>,
+    /// `[handler.guest.grants] keyvalue`.
+    pub buckets: Vec<BucketGrant>,
 }
 
 impl Settings {
@@ -132,6 +135,7 @@ pub struct Rig {
     pub sandbox: Arc<Sandbox>,
     // Before the runtime, which its tasks run on.
     relays: Relays,
+    buckets: Places,
     runtime: Runtime,
     /// A folder for the test's own use.
     pub folder: TempDir,
@@ -151,8 +155,9 @@ impl Rig {
         let sandbox = Sandbox::new(&Ceilings::default(), INSTANCES, Some(Path::new(env!("OUT_DIR"))));
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data")).unwrap();
+        let buckets = Places::new(Arc::clone(&store), "weir", runtime.handle().clone());
         let relays = Relays::new(store, Duration::from_secs(3600), runtime.handle().clone());
-        Self { sandbox, relays, runtime, folder }
+        Self { sandbox, relays, buckets, runtime, folder }
     }
 
     /// Does with a component all that loading a handler does, short of the probe.
@@ -167,7 +172,11 @@ impl Rig {
             to: vec!["*".to_owned()],
             rate: None,
         };
-        let grants = Grants { email: settings.relay.as_ref().map(grant), publish: settings.publish.clone() };
+        let grants = Grants {
+            email: settings.relay.as_ref().map(grant),
+            publish: settings.publish.clone(),
+            keyvalue: settings.buckets.clone(),
+        };
         Sandbox::admit(&inspection, HANDLER, &grants)?;
         let program = self.sandbox.program(&bytes, &inspection)?;
         let mailer = grants.email.map(|grant| Mailer::new(HANDLER, &grant, &self.relays).unwrap());
@@ -177,6 +186,7 @@ impl Rig {
             config: settings.config.clone(),
             mailer,
             publish: grants.publish,
+            buckets: self.buckets.granted(HANDLER, &settings.buckets).unwrap(),
             max_event: 1 << 20,
             permits: Permits::new(&self.sandbox),
         };

@@ -211,11 +211,11 @@ fn a_stop_and_a_pause_while_a_batch_waits_lose_nothing() {
         publish(&server, &["done", "done", "done"]);
         let waits = |server: &Server| server.metrics().sum("weir_events_in_flight", &[]) == 3;
         server.eventually("they wait", waits);
-        site.run(&["handlers", "pause", "it"]).ending(0);
+        let _ = site.run(&["handlers", "pause", "it"]).ending(0);
         server.eventually("they are given back", |server| {
             server.metrics().sum("weir_events_returned_total", &[("cause", "pause")]) == 3
         });
-        site.run(&["handlers", "resume", "it"]).ending(0);
+        let _ = site.run(&["handlers", "resume", "it"]).ending(0);
         server.eventually("they wait again", waits);
         let begun = Instant::now();
         let log = server.stop();
@@ -264,7 +264,7 @@ fn check_inspect_and_try_know_batches() {
     assert_eq!(site.run(&["inspect", "--json", guests::BATCH_WAYS]).ending(0).json()["run"], "batch");
     for more in ["batch = { size = 1 }\n", "", "run = \"batch\"\n", "batch = { size = 16, wait = \"1s\" }\n"] {
         site.configure(&one_handler("memory:", guests::BATCH_WAYS, more));
-        site.run(&["check"]).ending(0);
+        let _ = site.run(&["check"]).ending(0);
         for (says, code, outcome) in [("done", 0, "done"), ("missing", 1, "retry"), ("trap", 1, "trap")] {
             site.write("event.json", event("1", &json!(says)).to_string().as_bytes());
             let tried = site.run(&["try", "event.json", "--handler", "it", "--json"]).ending(code).json();

@@ -81,15 +81,17 @@ fn what_is_too_old_ends_as_expired() {
 
 #[test]
 fn an_event_may_say_itself_when_it_expires() {
-    let site = Site::new(&one_handler("memory:", guests::SERVER_LOG, ""));
-    let server = site.start();
-    for (id, time) in [("past", "2020-01-01T00:00:00Z"), ("future", "2099-01-01T00:00:00+01:00")] {
-        let event = with(id, &Value::Null, &[("expirytime", json!(time))]);
-        assert_eq!(server.publish("events", &event).status, 202);
+    for url in ["memory:", &stream("an_event_may_say_itself")] {
+        let site = Site::new(&one_handler(url, guests::SERVER_LOG, ""));
+        let server = site.start();
+        for (id, time) in [("past", "2020-01-01T00:00:00Z"), ("future", "2099-01-01T00:00:00+01:00")] {
+            let event = with(id, &Value::Null, &[("expirytime", json!(time))]);
+            assert_eq!(server.publish("events", &event).status, 202);
+        }
+        server.ended(2);
+        assert_eq!(ended(&server, "it", "expired"), 1, "{url}");
+        assert_eq!(server.stop().events("handled"), ["future"], "{url}");
     }
-    server.ended(2);
-    assert_eq!(ended(&server, "it", "expired"), 1);
-    assert_eq!(server.stop().events("handled"), ["future"]);
 }
 
 /// Age is looked at before each run, not only the first.

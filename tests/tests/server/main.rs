@@ -17,7 +17,9 @@ mod drain;
 mod duplicates;
 mod examples;
 mod filters;
+mod keyvalue;
 mod lanes;
+mod leftover;
 mod lost;
 mod neighbours;
 mod operator;
@@ -38,6 +40,7 @@ mod each_guest {
 
     use super::delivery::every_accepted_event_is_handled_at_least_once as server_log;
     use super::drain::what_runs_is_finished as server_slow;
+    use super::keyvalue::what_is_kept_outlives_the_server as server_keyvalue;
     use super::lanes::a_wait_that_its_lane_shares_is_bounded_by_the_backoff as server_after;
     use super::outside::a_relay_that_is_away_costs_no_attempt as server_mail;
     use super::publishing::a_loop_ends as server_pass;

@@ -175,3 +175,31 @@ fn what_is_parked_survives_an_orderly_stop() {
         assert_eq!(log.events("attempt 2 left 1"), ["1"], "{url}");
     }
 }
+
+/// A handler of two queues, whose dead letters each keeps by itself.
+#[test]
+fn what_one_queue_waits_for_is_not_ended_by_another() {
+    let (broken, good) = (RedisServer::start(Keeps::Nothing, &[]), RedisServer::start(Keeps::Nothing, &[]));
+    let queue = |name: &str, redis: &RedisServer| format!("[queue.{name}]\nurl = \"{}?stream={name}\"\n", redis.url(0));
+    let site = Site::new(&format!(
+        "{}{}[handler.it]\ncomponent = \"{}\"\nqueue = [\"a\", \"b\"]\nretry.attempts = 1\nlimits.deadline = \"1s\"\n",
+        queue("a", &broken),
+        queue("b", &good),
+        guests::SERVER_SLOW
+    ));
+    let server = site.start();
+    server.accept("b", "second", &json!(600_000));
+    server.eventually("it runs", |server| server.metrics().sum("weir_events_in_flight", &[]) == 1);
+    // Its letter comes first, and can't be written.
+    assert!(broken.ask(&["ACL", "SETUSER", "default", "-hset"]).starts_with("+OK"));
+    server.accept("a", "first", &json!("no number"));
+    server.eventually("it waits", |server| state(server) == (json!("paused"), json!("load")));
+    server.eventually("the other letter is written", |server| {
+        server.metrics().sum("weir_events_ended_total", &[("queue", "b")]) == 1
+    });
+    assert_eq!(state(&server), (json!("paused"), json!("load")));
+    assert!(broken.ask(&["ACL", "SETUSER", "default", "+hset"]).starts_with("+OK"));
+    server.ended(2);
+    server.eventually("it goes on", |server| state(server) == (json!("running"), Value::Null));
+    assert_eq!(server.dead().len(), 2);
+}

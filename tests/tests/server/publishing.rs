@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir_tests::guests;
+use weir_tests::redis::{Keeps, RedisServer};
 use weir_tests::server::{Server, Site, event};
 
 use crate::stream;
@@ -89,6 +90,52 @@ fn a_target_that_is_full_costs_no_attempt() {
     }
 }
 
+/// The same on Redis: a server that is away, and one that has no memory left.
+#[test]
+fn a_target_on_redis_that_takes_nothing_costs_no_attempt() {
+    let mut redis = RedisServer::start(Keeps::Always, &[]);
+    let mails = format!("{}?stream=mails", redis.url(0));
+    let site = site(&stream("a_target_on_redis"), &mails, &reader("reads", guests::SERVER_LOG));
+    let server = site.start();
+    for (number, is_full) in [(1, true), (2, false)] {
+        if is_full {
+            assert!(redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).starts_with("+OK"));
+        } else {
+            redis.stop();
+        }
+        let before = server.handler("it")["outcomes"]["host"].as_u64();
+        server.accept("events", &number.to_string(), &json!("mails 0 done"));
+        server.eventually("it fails from outside, again and again", |server| {
+            server.handler("it")["outcomes"]["host"].as_u64() >= before.map(|before| before + 4)
+        });
+        assert_eq!(ended(&server, "it", "dead"), 0);
+        if is_full {
+            assert!(redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).starts_with("+OK"));
+        } else {
+            redis.start_again();
+        }
+        server.ended(2 * number);
+    }
+    assert_eq!((ended(&server, "it", "acked"), ended(&server, "reads", "acked")), (2, 2));
+    let told = server.stop().with("event will be tried again");
+    assert!(told.iter().all(|line| line["outcome"] == "host" && line["attempt"] == 1), "{told:?}");
+}
+
+/// One queue could never hold its part: nothing is published, to no queue.
+#[test]
+fn what_one_target_could_never_hold_keeps_all_back() {
+    let more = format!("[queue.small]\nurl = \"memory:\"\nmax-size = \"1KiB\"\n{}", reader("reads", guests::SERVER_LOG));
+    let queues = format!("[queue.events]\nurl = \"memory:\"\n[queue.mails]\nurl = \"memory:\"\n{more}");
+    let grants = format!("{RETRY}grants = {{ publish = [\"mails\", \"small\"] }}\n");
+    let site = Site::new(&format!("{queues}{}", crate::handler("it", guests::SERVER_PUBLISH, &grants)));
+    let server = site.start();
+    server.accept("events", "1", &json!("mails,small:2000 0 done"));
+    server.ended(1);
+    let dead = server.dead();
+    assert!(dead[0]["outcome"] == "reject" && dead[0]["reason"].as_str().unwrap().contains("queue `small`"), "{dead:?}");
+    assert_eq!(server.metrics().sum("weir_events_received_total", &[("handler", "reads")]), 0);
+}
+
 #[test]
 fn what_is_published_for_later_survives_a_restart() {
     let name = "what_is_published_for_later";
@@ -127,16 +174,19 @@ pub(crate) fn a_loop_ends() {
         let more = format!("config = {{ to = \"{to}\" }}\ngrants = {{ publish = [\"{to}\"] }}\n");
         format!("[handler.{name}]\ncomponent = \"{}\"\nqueue = \"{from}\"\n{more}", guests::SERVER_PASS)
     };
-    let queues = "[queue.a]\nurl = \"disk:./data/a\"\n[queue.b]\nurl = \"disk:./data/b\"\n";
-    let site = Site::new(&format!("{queues}{}{}", pass("there", "a", "b"), pass("back", "b", "a")));
-    let server = site.start();
-    server.accept("a", "1", &json!("round and round"));
-    // It descends through as many handlers as it may, and would through one more.
-    server.ended(18);
-    let dead = server.dead();
-    assert_eq!(dead.len(), 1, "{dead:?}");
-    let letter = &dead[0];
-    assert!(letter["reason"].as_str().unwrap().starts_with("loop"), "{letter}");
-    assert_eq!((&letter["outcome"], &letter["attempts"]), (&Value::Null, &json!(0)), "{letter}");
-    assert_eq!((&letter["event"]["weirhops"], &letter["event"]["data"]), (&json!("17"), &json!("round and round")), "{letter}");
+    for (a, b) in [("disk:./data/a", "disk:./data/b"), (&stream("a_loop_ends_a"), &stream("a_loop_ends_b"))] {
+        let queues = format!("[queue.a]\nurl = \"{a}\"\n[queue.b]\nurl = \"{b}\"\n");
+        let site = Site::new(&format!("{queues}{}{}", pass("there", "a", "b"), pass("back", "b", "a")));
+        let server = site.start();
+        server.accept("a", "1", &json!("round and round"));
+        // It descends through as many handlers as it may, and would through one more.
+        server.ended(18);
+        let dead = server.dead();
+        assert_eq!(dead.len(), 1, "{dead:?}");
+        let letter = &dead[0];
+        assert!(letter["reason"].as_str().unwrap().starts_with("loop"), "{letter}");
+        assert_eq!((&letter["outcome"], &letter["attempts"]), (&Value::Null, &json!(0)), "{letter}");
+        let event = &letter["event"];
+        assert_eq!((&event["weirhops"], &event["data"]), (&json!("17"), &json!("round and round")), "{letter}");
+    }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{BatchPolicy, ConfigValue, Export, LimitValue, Origin, Rate, Relay, RelayTls, Secret};
+use super::super::{BatchPolicy, BucketGrant, ConfigValue, Export, LimitValue, Origin, Rate, Relay, RelayTls, Secret};
 use super::{BASE, good};
+use crate::keyvalue::BUCKET_BYTES;
 use crate::queue::Start;
 use crate::queue::url::QueueUrl;
 
@@ -74,6 +75,7 @@ sender-name = "QA ${HOST}"
 rules = { file = "rules.toml" }
 [handler.notify.grants]
 publish = ["new", "self"]
+keyvalue = [{ bucket = "digest" }, { bucket = "all", url = "redis://u:${PASSWORD}@h/1", max-size = "1GiB" }]
 [handler.notify.grants.email]
 relay = "smtp://ann:${PASSWORD}@${HOST}:25"
 from = "QA <noreply@example.com>"
@@ -109,6 +111,10 @@ fn every_key_of_handlers_is_taken() {
     assert_eq!((limits.publishes, limits.published), (10_000, 64 << 20));
     let publish = handler.grants.publish.as_ref().unwrap();
     assert_eq!((publish.queues.as_slice(), publish.own), (["new".to_owned()].as_slice(), true));
+    let [own, shared] = handler.grants.keyvalue.as_slice() else { panic!("{:?}", handler.grants.keyvalue) };
+    assert_eq!(*own, BucketGrant { bucket: "digest".to_owned(), url: None, max_size: BUCKET_BYTES });
+    let url = shared.url.as_ref().map(ToString::to_string);
+    assert_eq!((shared.bucket.as_str(), url.as_deref(), shared.max_size), ("all", Some("redis://h:6379/1"), 1 << 30));
     let retry = handler.retry;
     assert_eq!((retry.attempts, retry.trap, retry.backoff_from.as_secs(), retry.backoff_to.as_secs()), (1, 3, 2, 4));
     assert_eq!((retry.after_max.as_secs(), retry.outage.as_secs()), (3_600, 7_200));

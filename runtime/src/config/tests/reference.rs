@@ -23,10 +23,13 @@ fn keys(table: &Table, path: &str, known: &BTreeSet<String>, keys_found: &mut BT
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let key = if known.contains(&below("*")) { below("*") } else { below(name) };
         keys_found.insert(key.clone());
-        if let Value::Table(table) = value
-            && known.iter().any(|known| known.starts_with(&format!("{key}.")))
-        {
-            keys(table, &key, known, keys_found);
+        // A table, or each of a list of them.
+        let tables = match value {
+            Value::Array(items) => items.iter().filter_map(Value::as_table).collect(),
+            value => Vec::from_iter(value.as_table()),
+        };
+        if known.iter().any(|known| known.starts_with(&format!("{key}."))) {
+            tables.into_iter().for_each(|table| keys(table, &key, known, keys_found));
         }
     }
 }

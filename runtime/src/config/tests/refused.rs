@@ -58,7 +58,7 @@ fn keys_of_later_versions() {
     }
     check_line("[handler.notify.limits]", "fuel = 'off'", "8 'off' → `fuel = \"off\"`: not in this version yet");
     check_line("[handler.notify.limits]", "response = 1", "1 response → `response`: not in this version yet");
-    for key in ["http", "keyvalue", "files", "env", "args", "secrets"] {
+    for key in ["http", "files", "env", "args", "secrets"] {
         check_line("[handler.notify.grants]", &format!("{key} = []"), &format!("1 {key} → `{key}`: not in this version yet"));
     }
     check_line("[ceilings]", "fuel = 5", "1 fuel → `ceilings.fuel`: not in this version yet");
@@ -321,6 +321,33 @@ fn values_of_the_publish_grant() {
 }
 
 /// The nearest name and all that are known are told.
+#[test]
+fn values_of_the_keyvalue_grant() {
+    let table = [
+        ("[]", "12 [] → `handler.notify.grants.keyvalue` is an empty list"),
+        ("'digest'", "12 'digest' → `handler.notify.grants.keyvalue` is not a list of buckets"),
+        ("['digest']", "13 'digest' → `handler.notify.grants.keyvalue` is not a table"),
+        ("[{ }]", "13 nothing → `handler.notify.grants.keyvalue.bucket` is missing"),
+        ("[{ bucket = 'A' }]", "24 'A' → `handler.notify.grants.keyvalue.bucket` is not the name of a bucket"),
+        ("[{ bucket = 'a', uri = 'x' }]", "29 uri → `handler.notify.grants.keyvalue.uri` is not a known key"),
+        ("[{ bucket = 'a' }, { bucket = 'a' }]", "31 { bucket = 'a' } → `handler.notify.grants.keyvalue` names bucket `a` twice"),
+        ("[{ bucket = 'a', max-size = '1KiB' }]", "40 '1KiB' → `handler.notify.grants.keyvalue.max-size` is out of range"),
+        ("[{ bucket = 'a', max-size = '1TiB' }]", "40 '1TiB' → `handler.notify.grants.keyvalue.max-size` is out of range"),
+        (
+            "[{ bucket = 'a', url = 'disk:' }]",
+            "35 'disk:' → `handler.notify.grants.keyvalue.url` is not the URL of a server for buckets",
+        ),
+        ("[{ bucket = 'a', url = 'x' }]", "35 'x' → `handler.notify.grants.keyvalue.url` is not the URL of a server for buckets"),
+        (
+            "[{ bucket = 'a', url = 'redis://u:pw@h/x' }]",
+            "35 'redis://u:**@h/x' → `handler.notify.grants.keyvalue.url` is not the URL of a server for buckets",
+        ),
+    ];
+    for (value, expected) in table {
+        check_line("[handler.notify.grants]", &format!("keyvalue = {value}"), expected);
+    }
+}
+
 #[test]
 fn a_queue_to_publish_to_is_named_with_those_that_there_are() {
     for (name, meant) in [("evnts", "events"), ("slef", "self")] {

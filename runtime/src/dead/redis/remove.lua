@@ -1,2 +1,6 @@
--- ARGV: id. Answers 1 if there was one.
-return removed(ARGV[1]) and 1 or 0
+-- ARGV: ids. Answers how many there were.
+local count = 0
+for _, id in ipairs(ARGV) do
+  if removed(id) then count = count + 1 end
+end
+return count

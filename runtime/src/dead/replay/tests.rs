@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::clock::Timestamp;
 use crate::dead::DeadFilter;
 use crate::queue::Start;
 use crate::queue::memory::MemoryQueue;
 use crate::store::Store;
+use crate::store::tests::{letter as stored, recent};
 
 fn letter(id: &str, handler: &str) -> DeadLetter {
     let mut event = Event { id: "1".to_owned(), source: "/s".to_owned(), kind: "t".to_owned(), ..Event::default() };
@@ -15,21 +15,8 @@ fn letter(id: &str, handler: &str) -> DeadLetter {
     {
         event.set(name, value.to_owned()).unwrap();
     }
-    DeadLetter {
-        id: id.to_owned(),
-        handler: handler.to_owned(),
-        queue: "events".to_owned(),
-        reason: "no owner".to_owned(),
-        outcome: Some("reject"),
-        limit: None,
-        attempts: 8,
-        first_at: Timestamp(1),
-        dead_at: crate::clock::now(),
-        version: None,
-        event: Arc::new(event),
-        log: String::new(),
-        backtrace: Vec::new(),
-    }
+    let (handler, reason) = (handler.to_owned(), "no owner".to_owned());
+    DeadLetter { handler, reason, outcome: Some("reject"), attempts: 8, event: Arc::new(event), ..stored(id, recent(0)) }
 }
 
 fn readers() -> Readers {

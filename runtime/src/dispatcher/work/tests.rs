@@ -130,3 +130,19 @@ fn a_batch_waits_for_its_events_and_no_longer() {
     assert!(begun.elapsed() >= Duration::from_micros(900));
     assert_eq!(numbers(&work.next_batch(Vec::new(), &cancel)), [0]);
 }
+
+/// What waits for its time here goes back with it, and counts by why it goes.
+#[test]
+fn what_waits_goes_back_for_the_reason_of_the_pause_or_stop() {
+    for (cause, go) in [(Cause::Pause, Work::give_back as fn(&Work)), (Cause::Shutdown, Work::stop)] {
+        let work = Work::new(8, 100, false, Fill::default(), SubscriptionStats::new("q", "h"));
+        let (mut context, cancel) = (Context::from_waker(Waker::noop()), Cancel::default());
+        work.push(vec![item(0), item(1)], Vec::new());
+        let parked = work.next(None, &cancel).unwrap();
+        assert!(work.next(Some(Done::Park(parked, Timestamp(5))), &cancel).is_some());
+        go(&work);
+        let Poll::Ready(Some(ended)) = pin!(work.ended()).poll(&mut context) else { panic!("it goes back") };
+        let [Ended { end: End::GivenBack(why, Some((due, _))), .. }] = ended.as_slice() else { panic!("with its time") };
+        assert_eq!((*why, *due), (cause, Timestamp(5)));
+    }
+}

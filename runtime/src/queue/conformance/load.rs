@@ -161,6 +161,7 @@ async fn all_ended(ledger: &Ledger) {
     let mut ended = ledger.ended();
     let mut still_since = tokio::time::Instant::now();
     while ended < PUBLISHERS * EVENTS_EACH && still_since.elapsed() < SOON {
+        // Only looked at, beside pullers that need the time.
         tokio::time::sleep(Duration::from_millis(2)).await;
         if ledger.ended() != ended {
             (ended, still_since) = (ledger.ended(), tokio::time::Instant::now());
@@ -195,6 +196,7 @@ async fn many_cancelled_pulls(adapter: &dyn Adapter) -> Result<(), Failure> {
                 settle_by_turns(&*queue, &ledger, deliveries, &mut turn).await?;
             }
             Some(Err(error)) => return Err(format!("`pull` failed: {error}")),
+            // A pull that was dropped left something behind at a moment that must differ from turn to turn.
             None => tokio::time::sleep(Duration::from_micros(fastrand::u64(0..200))).await,
         }
     }

@@ -73,6 +73,7 @@ async fn again<T, F: Future<Output = Result<T, QueueError>>>(what: &str, mut ask
     loop {
         match tokio::time::timeout(SOON, ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
+            // An adapter does not tell when its broker is there again; asking more often would only keep it busy.
             Ok(Err(QueueError::Unavailable(_))) if begun.elapsed() < SOON => tokio::time::sleep(Duration::from_millis(20)).await,
             Ok(Err(error)) => return Err(format!("`{what}` failed after the broker was restarted: {error}")),
             Err(_) => return Err(format!("`{what}` did not answer within {SOON:?} after the broker was restarted")),

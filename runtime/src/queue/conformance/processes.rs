@@ -105,6 +105,7 @@ async fn processes_share_a_subscription(adapter: &dyn Adapter) -> Result<(), Fai
     let begun = tokio::time::Instant::now();
     while count() < EVENTS {
         ensure!(begun.elapsed() < SOON * 3, "only {} of {EVENTS} events have ended", count());
+        // The readers only count; looking at the count more often would take their time.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     one.close().await;

@@ -16,6 +16,13 @@ pub(super) struct Entry {
     pub(super) kept: bool,
 }
 
+impl Entry {
+    /// Its bytes.
+    pub(super) fn size(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
 /// What a script found for us.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {

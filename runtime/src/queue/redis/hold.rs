@@ -1,9 +1,17 @@
 //! What this process holds of one subscription: leases, what was read and not asked for yet, and what lapsed. Pure: no I/O, no clock;
 //! time comes in as an argument.
 
+mod gauge;
+mod lease;
+mod notes;
+mod settling;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use self::gauge::Gauge;
+use self::lease::{Lease, Note};
+pub(super) use self::settling::{Checked, Plan};
 use crate::queue::{Delivery, Position, QueueError, Settle, Settlement, Tries};
 
 /// How many positions that lapsed are remembered, so that a settlement that comes later is answered as late. Runs are stopped at
@@ -23,6 +31,8 @@ pub(super) struct Hold {
     ready_since: Option<Instant>,
     /// How many events the pulls that wait now ask for.
     wanted: usize,
+    /// How many of them one read may bring.
+    gauge: Gauge,
     /// Lapsed and not told yet.
     lapsed: Vec<Position>,
     /// Lapsed, and what a settlement of them is answered by; with the tries behind them, as far as we know.
@@ -36,60 +46,6 @@ pub(super) struct Hold {
     pub(super) leads_since: Option<Instant>,
 }
 
-/// One delivery that is ours.
-#[derive(Debug, Clone, Copy)]
-struct Lease {
-    /// Tells it from an earlier one of the same delivery.
-    number: u64,
-    /// Before the command was sent that renewed it last.
-    renewed: Instant,
-    /// What it came with.
-    tries: Tries,
-    /// What it has behind it when it is given back without an attempt: more, once it was tried and held here.
-    back: Tries,
-    /// A try began and has not reported.
-    began: bool,
-    /// Whether something of its tries may stand on the server.
-    kept: bool,
-    /// A settlement of it is under way: it is neither renewed nor lapses.
-    settling: bool,
-    /// A settlement of it was under way, and will be repeated: it may have taken effect, so only that can tell whether it was late.
-    asked: bool,
-    /// That settlement acknowledges it.
-    ends: bool,
-    noted: Option<Note>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Note {
-    tries: Tries,
-    written: bool,
-}
-
-/// What has to be done for a batch of settlements.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// Acks whose lease is young: nobody else can have them.
-    pub(super) acks: Vec<Position>,
-    /// Those of `acks` whose tries may stand on the server.
-    pub(super) kept: Vec<Position>,
-    /// What has to be looked at first.
-    pub(super) checked: Vec<Checked>,
-    /// What had lapsed.
-    pub(super) late: Vec<Position>,
-    /// The leases that it settles.
-    leases: Vec<(Position, u64)>,
-}
-
-/// A settlement of a lease that may not be ours any more, or that changes more than an ack does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Checked {
-    pub(super) position: Position,
-    pub(super) settle: Settle,
-    /// What is kept of its tries; none: what stands there.
-    pub(super) tries: Option<Tries>,
-}
-
 impl Hold {
     pub(super) fn new(in_order: bool) -> Self {
         Self { in_order, ..Self::default() }
@@ -97,7 +53,12 @@ impl Hold {
 
     /// How many events to read: none while there are some at hand.
     pub(super) fn wanted(&self) -> usize {
-        if self.ready.is_empty() { self.wanted } else { 0 }
+        if self.ready.is_empty() { self.gauge.count(self.wanted) } else { 0 }
+    }
+
+    /// What a read brought: the bytes of its largest event.
+    pub(super) fn weigh(&mut self, largest: usize) {
+        self.gauge.weigh(largest);
     }
 
     pub(super) fn want(&mut self, count: usize) {
@@ -125,24 +86,14 @@ impl Hold {
     /// Takes in what was leased at that time.
     pub(super) fn take_in(&mut self, mut delivery: Delivery, kept: bool, leased: Instant) {
         // What was tried and held here, and was lost sight of, the server counts as if it had just come.
-        let known = self.late.remove(&delivery.position).map_or(0, |tries| tries.failed);
-        let noted = (known > delivery.tries.failed).then(|| {
-            delivery.tries.failed = known;
-            Note { tries: delivery.tries, written: false }
-        });
+        let known = self.late.remove(&delivery.position).unwrap_or_default();
+        let lost_sight = (known.failed, known.outside) > (delivery.tries.failed, delivery.tries.outside);
+        if lost_sight {
+            delivery.tries = known;
+        }
         self.taken += 1;
-        let lease = Lease {
-            number: self.taken,
-            renewed: leased,
-            tries: delivery.tries,
-            back: delivery.tries,
-            began: false,
-            kept: kept || noted.is_some(),
-            settling: false,
-            asked: false,
-            ends: false,
-            noted,
-        };
+        let mut lease = Lease::new(self.taken, delivery.tries, kept || lost_sight, leased);
+        lease.noted = lost_sight.then_some(Note { tries: known, written: false });
         self.leases.insert(delivery.position, lease);
         self.ready.push_back(delivery);
         self.ready_since.get_or_insert(leased);
@@ -204,7 +155,7 @@ impl Hold {
 
     /// Leases that are at least so old.
     pub(super) fn to_renew(&self, now: Instant, age: Duration) -> Vec<Position> {
-        let old = |lease: &Lease| !lease.settling && now.saturating_duration_since(lease.renewed) >= age;
+        let old = |lease: &Lease| !lease.settling && lease.is_old(now, age);
         self.leases.iter().filter(|(_, lease)| old(lease)).map(|(position, _)| *position).collect()
     }
 
@@ -222,6 +173,14 @@ impl Hold {
     pub(super) fn lapse_old(&mut self, now: Instant, age: Duration) -> bool {
         let old = self.to_renew(now, age);
         self.lapse(&old, Some(now))
+    }
+
+    /// Whether a delivery is certainly ours; one whose lease is too old to tell lapses. And whether there is something to tell of.
+    pub(super) fn keep(&mut self, position: Position, now: Instant, young: Duration) -> (bool, bool) {
+        match self.leases.get(&position) {
+            Some(lease) if lease.can_lapse() && lease.is_old(now, young) => (false, self.lapse(&[position], Some(now))),
+            known => (known.is_some(), false),
+        }
     }
 
     /// Another process may read this group now: nothing is ours.
@@ -277,88 +236,6 @@ impl Hold {
         past.into_iter().filter(|(position, ..)| !self.leases.contains_key(position)).map(back).collect()
     }
 
-    /// Begins to settle; `young` is the age up to which a lease is certainly ours.
-    pub(super) fn begin_settle(&mut self, batch: &[Settlement], now: Instant, young: Duration) -> Plan {
-        let mut plan = Plan::default();
-        let is_young = |lease: &Lease| now.saturating_duration_since(lease.renewed) < young;
-        let is_plain = |Settlement { position, settle }: &Settlement| {
-            *settle == Settle::Ack && self.leases.get(position).is_none_or(is_young)
-        };
-        // In order, all by one way: two of them, of which one may fail, would end a later event before an earlier one.
-        let checks_all = self.in_order && !batch.iter().all(is_plain);
-        for Settlement { position, settle } in batch {
-            let Some(lease) = self.leases.get_mut(position) else {
-                if self.late.remove(position).is_some() {
-                    plan.late.push(*position);
-                }
-                continue;
-            };
-            if std::mem::replace(&mut lease.settling, true) {
-                continue;
-            }
-            (lease.asked, lease.ends) = (true, *settle == Settle::Ack);
-            plan.leases.push((*position, lease.number));
-            if !checks_all && *settle == Settle::Ack && is_young(lease) {
-                plan.acks.push(*position);
-                if lease.kept {
-                    plan.kept.push(*position);
-                }
-            } else {
-                plan.checked.push(Checked { position: *position, settle: *settle, tries: lease.keeps(*settle) });
-            }
-        }
-        plan
-    }
-
-    /// The settlements stand; or, with `acks_only`, the acks, while it is not known of the others.
-    pub(super) fn settled(&mut self, plan: &Plan, acks_only: bool) {
-        for (position, number) in &plan.leases {
-            let is_it = self.leases.get(position).is_some_and(|lease| lease.number == *number);
-            if is_it && (!acks_only || plan.acks.contains(position)) {
-                self.leases.remove(position);
-            }
-        }
-    }
-
-    /// It is not known whether it stands: what is still ours stays so.
-    pub(super) fn unsettled(&mut self, plan: &Plan) {
-        for (position, number) in &plan.leases {
-            if let Some(lease) = self.leases.get_mut(position).filter(|lease| lease.number == *number) {
-                lease.settling = false;
-            }
-        }
-        self.late.extend(plan.late.iter().map(|position| (*position, Tries::default())));
-    }
-
-    /// Notes tries, if they are not what a lapsed lease would count by itself. Whether there is something to write.
-    pub(super) fn note(&mut self, position: Position, tries: Tries) -> bool {
-        let Some(lease) = self.leases.get_mut(&position) else { return false };
-        lease.began = !lease.began && tries == Tries { failed: lease.back.failed.saturating_add(1), ..lease.back };
-        if !lease.began {
-            lease.back = tries;
-        }
-        let same = (tries.outside, tries.outside_since) == (lease.tries.outside, lease.tries.outside_since);
-        let counts_itself = lease.noted.is_none() && same && tries.failed == lease.tries.failed.saturating_add(1);
-        if counts_itself || lease.noted.is_some_and(|note| note.tries == tries) {
-            return false;
-        }
-        lease.noted = Some(Note { tries, written: false });
-        lease.kept = true;
-        true
-    }
-
-    /// Notes that are to be written.
-    pub(super) fn take_notes(&mut self) -> Vec<(Position, Tries)> {
-        let mut notes = Vec::new();
-        for (position, lease) in &mut self.leases {
-            if let Some(note) = lease.noted.as_mut().filter(|note| !note.written) {
-                note.written = true;
-                notes.push((*position, note.tries));
-            }
-        }
-        notes
-    }
-
     /// A problem, for the pulls that wait.
     pub(super) fn fail(&mut self, failure: QueueError) {
         self.failures += 1;
@@ -372,22 +249,6 @@ impl Hold {
     /// The problem that came after so many.
     pub(super) fn failure_after(&self, seen: u64) -> Option<QueueError> {
         self.failure.clone().filter(|_| self.failures > seen)
-    }
-}
-
-impl Lease {
-    /// Whether it is given up when it gets too old or somebody else has it; what is being settled, its settlement tells.
-    fn can_lapse(&self) -> bool {
-        !self.settling && !self.asked
-    }
-
-    /// What is to stand of the tries after a settlement; none: what stands there now.
-    fn keeps(&self, settle: Settle) -> Option<Tries> {
-        match settle {
-            Settle::Retry { tries, .. } => Some(tries),
-            Settle::Return if self.back != Tries::default() || self.kept => Some(self.back),
-            Settle::Return | Settle::Ack => None,
-        }
     }
 }
 

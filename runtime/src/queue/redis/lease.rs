@@ -13,7 +13,8 @@ use crate::queue::QueueError;
 /// Leases of one call of the script, which holds up the server while it runs: about a millisecond.
 const RENEW_MAX: usize = 500;
 
-/// Looks a lease. A lease is renewed at a quarter of its time or soon after, so at the latest at a third.
+/// Looks a lease, the only thing that can tell how old a lease is. It is renewed at a quarter of its time or soon after, so at the latest
+/// at a third.
 const TICKS: u32 = 12;
 
 /// Beats until the task is dropped.
@@ -76,14 +77,20 @@ async fn renew(shared: &Shared, subscription: &Subscription) -> Result<(), Queue
 }
 
 async fn write_notes(shared: &Shared, subscription: &Subscription) -> Result<(), QueueError> {
-    let notes = subscription.hold().take_notes();
+    let notes = {
+        let mut hold = subscription.hold();
+        hold.note_unbegun(Instant::now(), shared.lease / TICKS);
+        hold.notes()
+    };
     let asker = Asker { fenced: false, ..subscription.asker(shared) };
     for some in notes.chunks(RENEW_MAX) {
         let mut call = asker.call(&scripts::NOTE);
         for (position, tries) in some {
             call.arg(id(*position)).arg(tries.failed).arg(pack(*tries));
         }
+        // What fails, or is not answered in time, is written with the next beat.
         let () = shared.explained(shared.redis.script(&call).await).await?;
+        subscription.hold().wrote(some);
     }
     Ok(())
 }

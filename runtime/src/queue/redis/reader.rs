@@ -10,13 +10,15 @@ use ::redis::{ScriptInvocation, Value, cmd};
 use super::Shared;
 use super::answer::{self, Found, id};
 use super::scripts;
+use super::shared::is_without_group;
 use super::subscription::Subscription;
 use super::tail::Tail;
 use crate::clock;
 use crate::queue::{QueueError, not_subscribed};
 use crate::redis::RedisProblem;
 
-/// How often is looked for what others gave back, scheduled or let lapse, and how long a read blocks; at most a quarter of a lease.
+/// How often is looked for what others gave back, scheduled or let lapse, and whether the lead is free, of which the server does not tell; and
+/// how long a read blocks. At most a quarter of a lease.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Shortest time between two looks for what this process itself knows to be due: retries of a busy subscription come in small batches.
@@ -25,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Most events of one read, so that no answer is without bound; a thousand small events are parsed in about a millisecond.
 const READ_MAX: usize = 1_000;
 
-/// After a problem, before the next attempt; attempts to connect are paced by the connection itself.
+/// After a problem, before the next attempt: nobody tells that it is over. Attempts to connect are paced by the connection itself.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Reader {
@@ -263,10 +265,11 @@ impl Reader {
         }
     }
 
-    /// A group that is gone was removed, by this process or another.
+    /// A group that is gone was removed, by this process or somebody else; then it is made again.
     async fn explained<T>(&mut self, answer: Result<T, RedisProblem>) -> Result<T, QueueError> {
         match answer {
-            Err(problem) if problem.is("NOGROUP") || problem.to_string().contains("no such key") => {
+            Err(problem) if is_without_group(&problem) => {
+                self.shared.group_is_gone(&self.subscription);
                 Err(not_subscribed(&self.shared.name, &self.subscription.name))
             }
             other => self.shared.explained(other).await,

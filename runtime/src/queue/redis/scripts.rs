@@ -39,6 +39,8 @@ scripts! {
     SUBSCRIBE = "scripts/bound.lua" "scripts/subscribe.lua";
     /// Removes a group.
     UNSUBSCRIBE = "scripts/bound.lua" "scripts/unsubscribe.lua";
+    /// Takes away what nobody waits for.
+    EMPTY = "scripts/empty.lua";
     /// Takes away what all have passed.
     TRIM = "scripts/bound.lua" "scripts/trim.lua";
     /// Adds what is due of the delayed publishes.

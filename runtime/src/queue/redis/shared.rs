@@ -9,6 +9,7 @@ use ::redis::cmd;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::answer;
 use super::entry::Wrapping;
 use super::keys::Keys;
 use super::lock;
@@ -16,9 +17,15 @@ use super::scripts::{self, Asker};
 use super::subscription::Subscription;
 use super::url::StreamUrl;
 use crate::dead::DeadBounds;
-use crate::queue::{Opening, QueueError, Start, not_subscribed};
+use crate::queue::{Opening, Position, QueueError, Start, not_subscribed};
 use crate::redis::{Redis, RedisProblem};
 use crate::source::raw;
+
+/// Entries that one call of a script takes away, which holds up the server while it runs: some milliseconds.
+const EMPTY_MAX: usize = 10_000;
+
+/// Such calls: a hundred million entries. What is left goes with the next group that is removed.
+const EMPTY_CALLS: usize = 10_000;
 
 /// What the tasks of a queue share.
 pub(super) struct Shared {
@@ -156,8 +163,24 @@ impl Shared {
         let mut call = scripts::SUBSCRIBE.prepare_invoke();
         call.key(&self.keys.stream).key(&self.keys.first).arg(&subscription.group);
         call.arg(if *start == Start::All { "all" } else { "new" }).arg(u8::from(self.maxlen.is_some()));
-        let _: String = self.explained(self.redis.script(&call).await).await?;
+        let answer: String = self.explained(self.redis.script(&call).await).await?;
+        let is_made = answer == "made";
+        if is_made {
+            // Of a stream that begins anew: what stands for that is taken away with the next end.
+            self.nothing_ended.store(true, Ordering::Relaxed);
+        }
+        if subscription.made.swap(true, Ordering::Relaxed) && is_made {
+            let (queue, group) = (&self.name, &subscription.group);
+            tracing::warn!(%queue, %group, "group was gone and is made again: somebody removed it, or the server lost it");
+        }
         Ok(())
+    }
+
+    /// A subscription whose group is gone is made again before anything else is asked of it, unless it was only found here.
+    pub(super) fn group_is_gone(&self, subscription: &Subscription) {
+        if subscription.start.get().is_some() {
+            self.made_over.store(0, Ordering::Release);
+        }
     }
 
     pub(super) async fn subscribe(&self, name: &str, start: Start) -> Result<(), QueueError> {
@@ -197,11 +220,29 @@ impl Shared {
         let keys = &subscription.keys;
         call.key(&self.keys.stream).key(&keys.retry).key(&keys.tries).key(&keys.reader);
         call.arg(&subscription.group).arg(u8::from(self.maxlen.is_some()));
-        let removed: Result<u64, RedisProblem> = self.redis.script(&call).await;
-        self.explained(removed).await?;
+        let last: Result<String, RedisProblem> = self.redis.script(&call).await;
+        let last = self.explained(last).await?;
+        self.to_trim.store(true, Ordering::Relaxed);
+        if let Some(last) = answer::position(last.as_bytes()) {
+            self.empty(last).await?;
+        }
         lock(&self.subscriptions).remove(name);
         subscription.ended.cancel();
         subscription.fail(not_subscribed(&self.name, name));
+        Ok(())
+    }
+
+    /// Takes away what nobody waits for any more, up to this entry.
+    async fn empty(&self, last: Position) -> Result<(), QueueError> {
+        let after = answer::id(Position(last.0.saturating_add(1)));
+        for _ in 0..EMPTY_CALLS {
+            let mut call = scripts::EMPTY.prepare_invoke();
+            call.key(&self.keys.stream).arg(&after).arg(EMPTY_MAX);
+            let removed: u64 = self.explained(self.redis.script(&call).await).await?;
+            if removed == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -213,7 +254,7 @@ impl Shared {
         let left: Result<(), RedisProblem> = self.redis.script(&asker.call(&scripts::LEAVE)).await;
         match left {
             // It was never made, or is gone.
-            Err(problem) if problem.is("NOGROUP") => Ok(()),
+            Err(problem) if is_without_group(&problem) => Ok(()),
             other => self.explained(other).await,
         }
     }
@@ -242,4 +283,10 @@ impl Shared {
             other => Ok(other?),
         }
     }
+}
+
+/// Whether the group, or its stream, is not there. Before Redis 7 a script's errors have the code of scripts.
+pub(super) fn is_without_group(problem: &RedisProblem) -> bool {
+    let text = problem.to_string();
+    problem.is("NOGROUP") || text.contains("NOGROUP") || text.contains("no such key")
 }

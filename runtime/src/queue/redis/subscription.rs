@@ -13,6 +13,7 @@ use super::answer::{Entry, id, millis, pack, positions};
 use super::hold::{Checked, Hold, Plan};
 use super::keys::GroupKeys;
 use super::scripts::{self, Asker};
+use super::shared::is_without_group;
 use super::{Shared, entry, lock};
 use crate::clock::Timestamp;
 use crate::queue::{Delivery, Position, QueueError, Settle, Settlement, Start, Tries};
@@ -30,6 +31,8 @@ pub(super) struct Subscription {
     pub(super) keys: GroupKeys,
     /// One process reads at a time.
     pub(super) ordered: bool,
+    /// Whether its group was made, or was there.
+    pub(super) made: AtomicBool,
     /// Whether its reader runs.
     pub(super) reading: AtomicBool,
     /// Something came back in this process: the reader looks at once.
@@ -78,6 +81,7 @@ impl Subscription {
             ended,
             swept: Mutex::default(),
             ordered,
+            made: AtomicBool::new(false),
             reading: AtomicBool::new(false),
             came_back: AtomicBool::new(true),
             hold: Mutex::new(Hold::new(ordered)),
@@ -128,12 +132,16 @@ impl Subscription {
     pub(super) fn take_in(&self, shared: &Shared, mut entries: Vec<Entry>, leased: Instant) -> usize {
         entries.sort_by_key(|entry| entry.position);
         let mut came = Vec::with_capacity(entries.len());
+        let largest = entries.iter().map(Entry::size).max();
         for Entry { position, fields, tries, kept } in entries {
             let event = Arc::new(entry::event(position, fields, &shared.wrapping));
             let first_seen = Timestamp(millis(position));
             came.push((Delivery { event, position, tries, first_seen }, kept));
         }
         let mut hold = self.hold();
+        if let Some(largest) = largest {
+            hold.weigh(largest);
+        }
         let mut count = 0;
         for (delivery, kept) in came {
             // After a restart that lost the server's last second, it may give out what we still run.
@@ -223,8 +231,12 @@ impl Subscription {
                 };
                 call.arg(what).arg(id(*position)).arg(due).arg(packed);
             }
-            let ids: Vec<Vec<u8>> = shared.explained(shared.redis.script(&call).await).await?;
-            late.extend(positions(&ids));
+            let answer: Result<Vec<Vec<u8>>, _> = shared.redis.script(&call).await;
+            match answer {
+                // Nothing is anybody's any more.
+                Err(problem) if is_without_group(&problem) => late.extend(some.iter().map(|checked| checked.position)),
+                answer => late.extend(positions(&shared.explained(answer).await?)),
+            }
         }
         if checked.iter().any(|checked| checked.settle == Settle::Ack) {
             // An event has ended this way too.

@@ -2,6 +2,7 @@
 
 mod entries;
 mod faults;
+mod gone;
 mod keys;
 mod leases;
 mod outages;

@@ -20,6 +20,12 @@ const MOVE_MAX: usize = 100;
 /// How often what every group has passed is taken away, if something was acknowledged, and groups are tidied.
 const TRIM: Duration = Duration::from_secs(10);
 
+/// Entries that one call takes away, which holds up the server while it runs: some milliseconds.
+const TRIM_MAX: usize = 10_000;
+
+/// Such calls of one round: a hundred thousand events a second and more are kept up with.
+const TRIM_CALLS: usize = 200;
+
 /// How long a consumer that holds nothing was not seen before it is taken away. One that comes back is made again by the server.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -57,8 +63,14 @@ async fn round(shared: &Shared, trimmed: &mut Instant) -> Result<Duration, Queue
 /// Trims the stream, and tidies the groups that are read here.
 pub(super) async fn tidy(shared: &Shared) -> Result<(), QueueError> {
     if shared.maxlen.is_none() && shared.to_trim.swap(false, Ordering::Relaxed) {
-        let answer = shared.redis.script::<u64>(scripts::TRIM.prepare_invoke().key(&shared.keys.stream)).await;
-        shared.explained(answer).await?;
+        for _ in 0..TRIM_CALLS {
+            let mut call = scripts::TRIM.prepare_invoke();
+            call.key(&shared.keys.stream).arg(TRIM_MAX);
+            let removed: u64 = shared.explained(shared.redis.script(&call).await).await?;
+            if removed == 0 {
+                break;
+            }
+        }
     }
     for subscription in shared.subscriptions().into_iter().filter(|subscription| subscription.reading.load(Ordering::Relaxed)) {
         let after = lock(&subscription.swept).clone();

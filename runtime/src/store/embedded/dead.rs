@@ -125,6 +125,18 @@ pub(super) fn put(transaction: &WriteTransaction, row: &DeadRow, counts: &mut De
     Ok(())
 }
 
+/// Those of these ids that name a letter.
+pub(super) fn known(transaction: &ReadTransaction, ids: Vec<String>) -> Result<Vec<String>, Error> {
+    let letters = transaction.open_table(DEAD)?;
+    let mut known = Vec::new();
+    for id in ids {
+        if letters.get(id.as_str())?.is_some() {
+            known.push(id);
+        }
+    }
+    Ok(known)
+}
+
 /// Removes a letter, readable or not; whether there was one.
 pub(super) fn remove(transaction: &WriteTransaction, id: &str, counts: &mut DeadCounts) -> Result<bool, Error> {
     let dead_at = {

@@ -1,14 +1,15 @@
 //! What one commit of the embedded store does, and the tables of mails and pauses. Time and bounds come in as arguments; no thread,
-//! no clock. The other tables: `dead.rs`, `duplicates.rs`.
+//! no clock. The other tables: `buckets.rs`, `dead.rs`, `duplicates.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{Database, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::dead::{self, DeadRow};
-use super::duplicates;
+use super::{buckets, duplicates};
 use crate::clock::Timestamp;
 use crate::dead::{DeadBounds, DeadCounts, DeadLetter};
+use crate::keyvalue::{self, BucketError, Written};
 use crate::store::{MailIdentity, Sighting};
 
 /// Identity → when it is forgotten, Message-ID.
@@ -28,6 +29,7 @@ pub(super) enum Write {
     RemoveDead(String),
     Keep { handler: String, until: Timestamp, deliveries: Vec<Sighting> },
     Pause { handler: String, paused: bool },
+    Bucket { bucket: keyvalue::Bucket, write: keyvalue::Write },
 }
 
 impl Write {
@@ -36,11 +38,20 @@ impl Write {
     }
 }
 
+/// What became of one write.
+#[derive(Debug, Clone)]
+pub(super) enum Did {
+    /// Whether there was something to do.
+    Something(bool),
+    /// A bucket's own answer.
+    Bucket(Result<Written, BucketError>),
+}
+
 /// What a commit has done.
 #[derive(Debug)]
 pub(super) struct Applied {
-    /// Of each write, whether there was something to do.
-    pub(super) did: Vec<bool>,
+    /// Of each write, in order.
+    pub(super) did: Vec<Did>,
     /// Dead letters after it.
     pub(super) counts: DeadCounts,
     /// Handlers whose ended events were too many.
@@ -75,6 +86,7 @@ pub(super) fn prepare(database: &Database, bounds: &BTreeMap<String, DeadBounds>
     transaction.open_table(MAILS)?;
     transaction.open_table(MAILS_BY_EXPIRY)?;
     transaction.open_table(PAUSES)?;
+    buckets::prepare(&transaction)?;
     duplicates::prepare(&transaction)?;
     let counts = dead::prepare(&transaction, bounds, now)?;
     forget_mails(&transaction, now)?;
@@ -114,8 +126,12 @@ pub(super) fn apply(database: &Database, writes: &[&Write], facts: &Facts) -> Re
                 true
             }
             Write::Pause { handler, paused } => pause(&transaction, handler, *paused)?,
+            Write::Bucket { bucket, write } => {
+                applied.did.push(Did::Bucket(buckets::write(&transaction, bucket, write)?));
+                continue;
+            }
         };
-        applied.did.push(did);
+        applied.did.push(Did::Something(did));
     }
     if facts.sweep {
         queues.extend(applied.counts.queues.keys().cloned());

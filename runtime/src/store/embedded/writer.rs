@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Shared;
-use super::tables::{self, Applied, Facts, Write};
+use super::tables::{self, Applied, Did, Facts, Write};
 use crate::clock;
 use crate::dead::DeadCounts;
+use crate::keyvalue::{BucketError, Written};
 use crate::store::StoreError;
 use crate::store::duplicates::Crowded;
 
@@ -36,7 +37,7 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct Request {
     write: Write,
-    answer: oneshot::Sender<Result<bool, StoreError>>,
+    answer: oneshot::Sender<Result<Did, StoreError>>,
     // Held until it is answered: at most `WAITING_MAX` exist, so the channel below is never full.
     _place: OwnedSemaphorePermit,
 }
@@ -53,6 +54,18 @@ impl Writer {
 
     /// Answers after the sync that holds it, with whether there was something to do.
     pub(super) async fn write(&self, write: Write) -> Result<bool, StoreError> {
+        self.ask(write).await.map(|did| matches!(did, Did::Something(true)))
+    }
+
+    /// The same for a write of a bucket, which has an answer of its own.
+    pub(super) async fn write_bucket(&self, write: Write) -> Result<Result<Written, BucketError>, StoreError> {
+        match self.ask(write).await? {
+            Did::Bucket(written) => Ok(written),
+            Did::Something(_) => Err(StoreError::Unavailable("the store's writing thread mixed up its answers".to_owned())),
+        }
+    }
+
+    async fn ask(&self, write: Write) -> Result<Did, StoreError> {
         let ended = || StoreError::Unavailable("the store's writing thread has ended".to_owned());
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended())?;
         let (answer, answered) = oneshot::channel();
@@ -99,7 +112,7 @@ fn run(shared: &Shared, inbox: &Receiver<Request>) {
             Err(_) => {}
         }
         for (at, request) in batch.into_iter().enumerate() {
-            let answer = result.as_ref().map(|applied| applied.did.get(at).copied().unwrap_or_default());
+            let answer = result.as_ref().map(|applied| applied.did.get(at).cloned().unwrap_or(Did::Something(false)));
             // A caller that has gone does not want its answer.
             let _ = request.answer.send(answer.map_err(StoreError::clone));
         }

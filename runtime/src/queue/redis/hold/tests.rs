@@ -21,6 +21,13 @@ fn hold(positions: std::ops::Range<u128>, at: Instant) -> Hold {
     hold
 }
 
+/// What is written by one beat.
+fn taken_notes(hold: &mut Hold) -> Vec<(Position, Tries)> {
+    let notes = hold.notes();
+    hold.wrote(&notes);
+    notes
+}
+
 fn ack(position: u128) -> Settlement {
     Settlement { position: Position(position), settle: Settle::Ack }
 }
@@ -120,8 +127,8 @@ fn only_notes_that_say_more_than_a_lapse_are_written() {
     assert!(!hold.note(Position(7), tries(5, 0)));
     assert!(hold.note(Position(0), tries(2, 0)));
     assert!(hold.note(Position(0), tries(2, 1)));
-    assert_eq!(hold.take_notes(), [(Position(0), tries(2, 1))]);
-    assert!(hold.take_notes().is_empty());
+    assert_eq!(taken_notes(&mut hold), [(Position(0), tries(2, 1))]);
+    assert!(taken_notes(&mut hold).is_empty());
     // Given back, it has what was tried here behind it.
     let plan = hold.begin_settle(&[Settlement { position: Position(0), settle: Settle::Return }], now, LEASE);
     assert_eq!(plan.checked[0].tries, Some(tries(2, 1)));
@@ -141,7 +148,7 @@ fn what_is_lost_sight_of_keeps_the_tries_that_were_made_here() {
         assert!(hold.lapse_all());
         hold.take_in(delivery(0, 0), false, now);
         assert_eq!(hold.hand_out(1)[0].tries, tries(behind), "{notes:?}");
-        let written = hold.take_notes();
+        let written = taken_notes(&mut hold);
         assert_eq!(written.first().map(|(_, tries)| tries.failed), (behind > 0).then_some(behind), "{notes:?}");
     }
     // What another process counted since stands.
@@ -212,7 +219,7 @@ fn what_has_not_begun_is_noted() {
     assert!(!hold.note(Position(0), tries(1)), "a lapsed lease counts that by itself");
     assert!(hold.note(Position(1), tries(0)) && !hold.note(Position(1), tries(0)));
     assert!(hold.note(Position(1), tries(1)), "it begins after all");
-    assert_eq!(hold.take_notes(), [(Position(1), tries(1))]);
+    assert_eq!(taken_notes(&mut hold), [(Position(1), tries(1))]);
 }
 
 #[test]
@@ -223,4 +230,82 @@ fn what_is_being_acknowledged_is_not_delivered_again() {
     let back = Settlement { position: Position(1), settle: Settle::Return };
     hold.begin_settle(&[ack(0), back], now, LEASE);
     assert_eq!((hold.holds(Position(0), now), hold.holds(Position(1), now)), (true, false));
+}
+
+#[test]
+fn a_note_is_written_until_the_server_has_it() {
+    let now = Instant::now();
+    let mut hold = hold(0..1, now);
+    let tries = |failed| Tries { failed, ..Tries::default() };
+    assert!(hold.note(Position(0), tries(0)));
+    let first = hold.notes();
+    assert_eq!(
+        (first.as_slice(), hold.notes()),
+        (&[(Position(0), tries(0))][..], first.clone()),
+        "it is not known to be written"
+    );
+    // It begins while the first note is on its way: that one is done with, the next is not.
+    assert!(hold.note(Position(0), tries(1)));
+    hold.wrote(&first);
+    assert_eq!(taken_notes(&mut hold), [(Position(0), tries(1))]);
+    assert_eq!(hold.notes(), []);
+}
+
+#[test]
+fn what_waits_for_long_and_has_not_begun_is_noted_once() {
+    let now = Instant::now();
+    let mut hold = hold(0..3, now);
+    let tries = |failed| Tries { failed, ..Tries::default() };
+    hold.take_in(delivery(3, 2), false, now);
+    hold.note(Position(0), tries(1));
+    hold.begin_settle(&[ack(1)], now, LEASE);
+    hold.note_unbegun(now, LEASE / 12);
+    assert_eq!(hold.notes(), [], "it has not waited");
+    hold.note_unbegun(now + LEASE / 12, LEASE / 12);
+    let mut notes = taken_notes(&mut hold);
+    notes.sort_unstable_by_key(|(position, _)| *position);
+    assert_eq!(notes, [(Position(2), tries(0)), (Position(3), tries(2))]);
+    hold.note_unbegun(now + LEASE, LEASE / 12);
+    assert_eq!(hold.notes(), []);
+    assert!(hold.note(Position(3), tries(3)), "that it begins is noted then, as nothing counts it");
+    // The settlement takes away what was noted.
+    let plan = hold.begin_settle(&[ack(2)], now, LEASE);
+    assert_eq!((plan.acks.as_slice(), plan.kept.as_slice()), (&[Position(2)][..], &[Position(2)][..]));
+}
+
+#[test]
+fn what_is_certainly_ours() {
+    let now = Instant::now();
+    let mut hold = hold(0..2, now);
+    hold.hand_out(2);
+    assert_eq!((hold.keep(Position(0), now, LEASE), hold.keep(Position(9), now, LEASE)), ((true, false), (false, false)));
+    assert_eq!(hold.keep(Position(0), now + LEASE, LEASE), (false, true), "its lease may have lapsed: then it has");
+    assert_eq!(hold.take_lapsed(), [Position(0)]);
+    assert_eq!(hold.begin_settle(&[ack(0)], now, LEASE).late, [Position(0)]);
+    hold.begin_settle(&[ack(1)], now, LEASE);
+    assert_eq!(hold.keep(Position(1), now + LEASE, LEASE), (true, false), "its settlement tells");
+}
+
+/// What has a dead letter comes back with the try that it was for, so that the letter is looked for when it ends otherwise.
+#[test]
+fn what_is_given_up_has_its_try_behind_it_wherever_it_comes_back_from() {
+    let now = Instant::now();
+    let tries = |failed, outside| Tries { failed, outside, outside_since: None };
+    for given_up in [tries(1, 0), tries(0, 1)] {
+        let given_up_once = || {
+            let mut hold = hold(0..1, now);
+            hold.hand_out(1);
+            hold.note(Position(0), tries(1, 0));
+            hold.note(Position(0), given_up);
+            hold
+        };
+        let back = Settlement { position: Position(0), settle: Settle::Return };
+        assert_eq!(given_up_once().begin_settle(&[back], now, LEASE).checked[0].tries, Some(given_up));
+        // It lapses while the letter is written, is told as late, and is taken again as the server counts it.
+        let mut hold = given_up_once();
+        hold.keep(Position(0), now + LEASE, LEASE);
+        hold.begin_settle(&[ack(0)], now, LEASE);
+        hold.take_in(delivery(0, 0), false, now);
+        assert_eq!(hold.hand_out(1)[0].tries, given_up);
+    }
 }

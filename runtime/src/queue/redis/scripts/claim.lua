@@ -4,17 +4,6 @@ local now, lease, count, look = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), A
 if fenced() then
   return { 'lost' }
 end
-local taken, vanished = {}, 0
-
-local function add(id, failed, packed)
-  local entry = take(id, failed, packed)
-  if entry then
-    taken[#taken + 1] = entry
-  else
-    vanished = vanished + 1
-  end
-end
-
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, count)) do
   local id = unpad(member)
   local packed = redis.call('HGET', tries, id)

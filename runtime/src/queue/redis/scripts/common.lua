@@ -45,3 +45,15 @@ local function take(id, failed, packed)
   redis.call('XACK', stream, group, id)
   redis.call('HDEL', tries, id)
 end
+
+-- What is answered: entries that are ours now, and how many vanished.
+local taken, vanished = {}, 0
+
+local function add(id, failed, packed)
+  local entry = take(id, failed, packed)
+  if entry then
+    taken[#taken + 1] = entry
+  else
+    vanished = vanished + 1
+  end
+end

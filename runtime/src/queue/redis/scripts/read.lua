@@ -5,7 +5,6 @@ if fenced() then
 end
 local answer = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', ARGV[4], 'STREAMS', stream, '>')
 if answer then
-  local taken = {}
   for at, entry in ipairs(answer[1][2]) do
     taken[at] = { entry[1], entry[2], 0, '' }
   end

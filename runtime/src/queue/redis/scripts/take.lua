@@ -2,17 +2,11 @@
 if fenced() then
   return { 'lost' }
 end
-local taken, vanished = {}, 0
 for at = 4, #ARGV, 2 do
   local id = ARGV[at]
   local pending = redis.call('XPENDING', stream, group, id, id, 1, consumer)
   if pending[1] then
-    local entry = take(id, tonumber(ARGV[at + 1]), redis.call('HGET', tries, id))
-    if entry then
-      taken[#taken + 1] = entry
-    else
-      vanished = vanished + 1
-    end
+    add(id, tonumber(ARGV[at + 1]), redis.call('HGET', tries, id))
   end
 end
 return { 'ok', taken, vanished, '' }

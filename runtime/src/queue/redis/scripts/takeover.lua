@@ -4,7 +4,7 @@ local after, count = ARGV[4], tonumber(ARGV[5])
 if fenced() then
   return { 'lost' }
 end
-local taken, vanished, last = {}, 0, after
+local last = after
 local from = after == '-' and '-' or '(' .. after
 local page = redis.call('XPENDING', stream, group, from, '+', count)
 for _, pending in ipairs(page) do
@@ -19,12 +19,7 @@ for _, pending in ipairs(page) do
   elseif holder == consumer then
     failed = math.max(deliveries - 1, 0)
   end
-  local entry = take(id, failed, packed)
-  if entry then
-    taken[#taken + 1] = entry
-  else
-    vanished = vanished + 1
-  end
+  add(id, failed, packed)
 end
 if #page < count then
   last = ''

@@ -117,3 +117,32 @@ async fn a_group_that_is_there_is_taken_over() {
     let groups = server.ask(&["XINFO", "GROUPS", &key]);
     assert!(groups.contains("billing") && !groups.contains(SUBSCRIPTION), "{groups}");
 }
+
+/// One read takes no more memory than it should, whatever is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_events_are_read_in_small_numbers() {
+    const LARGE: usize = 4 << 20;
+    let server = RedisServer::start(Keeps::Nothing, &[]);
+    let queue = subscribed_at(&format!("{}?stream=k&lease=30s", server.url(0))).await;
+    let large = |number| {
+        let publish = event(number);
+        let event = Event { data: Some(vec![b'x'; LARGE].into()), ..(*publish.event).clone() };
+        Publish { event: Arc::new(event), due: None }
+    };
+    publish(&queue, 0..40).await;
+    for number in 40..80 {
+        queue.publish(vec![large(number)]).await.unwrap();
+    }
+    let (mut sizes, mut count) = (Vec::new(), 0);
+    while count < 80 {
+        let came =
+            tokio::time::timeout(SOON, queue.pull(SUBSCRIPTION, NonZeroUsize::new(1_000).unwrap())).await.unwrap().unwrap();
+        count += came.len() as u64;
+        sizes.push(came.iter().map(|came| came.event.size()).sum::<usize>());
+        ack(&queue, came).await;
+    }
+    // The first that brings them was for small ones; from then on they are known.
+    let first = sizes.iter().position(|size| *size > LARGE).unwrap();
+    assert!(first <= 1 && sizes[first + 1..].iter().all(|size| *size <= 40 << 20), "{sizes:?}");
+    queue.close().await;
+}

@@ -13,6 +13,8 @@ async fn what_a_frozen_process_held_goes_to_another_and_its_settlement_is_late()
     lock(&frozen.tasks).abort_all();
     let came = pull(&other, 2).await;
     assert!(came.iter().all(|delivery| delivery.tries.failed == 1), "a lapsed lease counts as a try: {came:?}");
+    assert!(held.iter().all(|held| !frozen.holds(SUBSCRIPTION, held.position)), "it can't know better");
+    assert!(came.iter().all(|came| other.holds(SUBSCRIPTION, came.position)));
     let mut late = settle(&frozen, held, Settle::Ack).await;
     late.sort_unstable();
     let positions: Vec<_> = came.iter().map(|delivery| delivery.position).collect();
@@ -143,5 +145,42 @@ async fn who_lost_the_lead_holds_nothing() {
     assert_eq!(ids(&came), ["event-0", "event-1", "event-2"]);
     assert!(came.iter().all(|delivery| delivery.tries == Tries::default()), "{came:?}");
     ack(&queue, came).await;
+    queue.close().await;
+}
+
+/// Leased and never begun, for longer than a beat: a kill costs no try.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_here_and_never_began_has_no_try_behind_it() {
+    let (queue, key) = subscribed().await;
+    publish(&queue, 0..2).await;
+    let held = pull(&queue, 2).await;
+    queue.note(SUBSCRIPTION, held[0].position, Tries { failed: 1, ..Tries::default() });
+    let hash = format!("{{{key}}}.tries.{SUBSCRIPTION}");
+    let waits = super::super::answer::id(held[1].position);
+    eventually("it is noted", async || shared().ask(&["HKEYS", &hash]).contains(&waits)).await;
+    drop(queue);
+    let queue = open(&format!("{}?stream={key}&lease=2s", shared().url(0))).await.unwrap();
+    let mut again = pull(&queue, 2).await;
+    again.sort_by_key(|delivery| delivery.position);
+    assert_eq!(again.iter().map(|delivery| delivery.tries.failed).collect::<Vec<_>>(), [1, 0]);
+    ack(&queue, again).await;
+    assert_eq!(shared().ask(&["EXISTS", &hash]), ":0\r\n", "nothing is left of the notes");
+    queue.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_that_could_not_be_written_is_written_with_the_next_beat() {
+    let server = RedisServer::start(Keeps::Nothing, &[]);
+    let queue = subscribed_at(&format!("{}?stream=k&lease=6s", server.url(0))).await;
+    publish(&queue, 0..1).await;
+    let held = pull(&queue, 1).await;
+    let _ = server.ask(&["ACL", "SETUSER", "default", "-hset"]);
+    queue.note(SUBSCRIPTION, held[0].position, Tries { failed: 3, ..Tries::default() });
+    // Refused once at least: the server says so.
+    eventually("it is refused", async || server.ask(&["ACL", "LOG"]).contains("hset")).await;
+    let _ = server.ask(&["ACL", "SETUSER", "default", "+hset"]);
+    let hash = format!("{{k}}.tries.{SUBSCRIPTION}");
+    eventually("it is written", async || server.ask(&["HVALS", &hash]).contains("3:0:")).await;
+    ack(&queue, held).await;
     queue.close().await;
 }
