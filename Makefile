@@ -23,8 +23,9 @@ build: ## Build the server: bin/weir
 	@mkdir -p bin && ln -sfn "$(CARGO_TARGET_DIR)/release/weir" bin/weir
 
 handlers: wasm-target ## Build the shipped handlers to handlers/*.wasm
-	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p email-notifier
+	env $$(.ci/wasm-env) cargo build --locked --profile guest --target wasm32-wasip2 -p email-notifier -p webhook-notifier
 	@.ci/place "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/email_notifier.wasm" handlers/email-notifier.wasm
+	@.ci/place "$(CARGO_TARGET_DIR)/wasm32-wasip2/guest/webhook_notifier.wasm" handlers/webhook-notifier.wasm
 
 wasm-target: ## Get the Rust target for handlers
 	@.ci/wasm-target

@@ -83,6 +83,9 @@ fn comes_again(error: &dyn Any) -> bool {
     if let Some(error) = error.downcast_ref::<crate::email::Error>() {
         return !matches!(error, crate::email::Error::Unavailable(_));
     }
+    if let Some(error) = error.downcast_ref::<crate::http::Error>() {
+        return !matches!(error, crate::http::Error::Unavailable(_));
+    }
     if let Some(error) = error.downcast_ref::<crate::keyvalue::Error>() {
         return matches!(error, crate::keyvalue::Error::Denied(_));
     }
@@ -166,6 +169,8 @@ mod tests {
             (Failure::from(email::Error::Rejected("550".into())), reject("550")),
             (Failure::from(email::Error::Invalid("`to`".into())), reject("`to`")),
             (Failure::from(crate::publish::Error::Denied("no".into())), reject("no")),
+            (Failure::from(crate::http::Error::Unavailable("no connection".into())), retry("no connection")),
+            (Failure::from(crate::http::Error::Denied("no".into())), reject("no")),
             (Failure::from(parse), reject("invalid digit found in string")),
             (Failure::from(io()), retry("gone")),
             (

@@ -8,9 +8,9 @@ pub(crate) mod wasm;
 use std::cell::Cell;
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{buckets as keyvalue, config_get, log, publish, send};
+pub(crate) use native::{buckets as keyvalue, config_get, log, publish, request, send};
 #[cfg(target_family = "wasm")]
-pub(crate) use wasm::{config_get, keyvalue, log, publish, send};
+pub(crate) use wasm::{config_get, keyvalue, log, publish, request, send};
 
 thread_local! {
     /// The item of a batch that mail and published events belong to now.

@@ -154,6 +154,14 @@ impl Bucket {
         self.host.update(key, &mut change)
     }
 
+    /// Sets a value if the one that is there is still `before` (none: nothing is there), and answers whether it did. Atomic.
+    ///
+    /// # Errors
+    /// As [`set`](Bucket::set).
+    pub fn swap(&self, key: &str, before: Option<&[u8]>, value: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.host.swap(key, before, value.as_ref())
+    }
+
     /// The values of these keys, in order, 1,000 at a time.
     ///
     /// # Errors
@@ -235,6 +243,11 @@ mod tests {
                 bucket.delete_many(&["x", "none"])?;
                 bucket.delete("old")?;
                 assert_eq!(bucket.increment("n", 5)?, 5);
+                assert!(
+                    !bucket.swap("n", None, "6")?
+                        && !bucket.swap("none", Some(b"5"), "6")?
+                        && bucket.swap("n", Some(b"5"), "5")?
+                );
                 assert_eq!(bucket.update("n", |now| [now.unwrap_or_default(), b"0"].concat())?, b"50");
                 Err(retry("later"))
             },

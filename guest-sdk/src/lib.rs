@@ -49,8 +49,8 @@
 //!
 //! | error | becomes |
 //! |---|---|
-//! | [`email::Error::Unavailable`], [`keyvalue::Error::Other`] | retry |
-//! | the other mail errors, [`keyvalue::Error::Denied`], [`publish::Error`], [`config::Missing`], `serde_json::Error`, errors of parsing a number or UTF-8 | reject |
+//! | [`email::Error::Unavailable`], [`http::Error::Unavailable`], [`keyvalue::Error::Other`] | retry |
+//! | the other errors of mail and HTTP, [`keyvalue::Error::Denied`], [`publish::Error`], [`config::Missing`], `serde_json::Error`, errors of parsing a number or UTF-8 | reject |
 //! | any other `std::error::Error` | retry |
 //!
 //! Where that is not what you mean, say so: [`OrReject`] and [`OrRetry`] turn any `Result` or `Option` into one or the other.
@@ -66,11 +66,11 @@
 //! assert_eq!(amount("x"), Err(reject("`amount` is not a number: invalid digit found in string")));
 //! ```
 //!
-//! # Mail, events, buckets, configuration, logs
+//! # Mail, events, HTTP, buckets, configuration, logs
 //!
-//! [`email`] sends through the relay that `weir.toml` grants, [`publish`] emits events to queues that it grants,
-//! [`keyvalue`] keeps what a later event needs, [`config`] reads `[handler.NAME.config]`, [`log`] writes to the server's log. Only what
-//! you call becomes an import of the component: a handler that sends no mail needs no mail grant.
+//! [`email`] sends through the relay that `weir.toml` grants, [`publish`] emits events to queues that it grants, [`http`] makes requests
+//! that it grants, [`keyvalue`] keeps what a later event needs, [`config`] reads `[handler.NAME.config]`, [`log`] writes to the server's
+//! log. Only what you call becomes an import of the component: a handler that sends no mail needs no mail grant.
 //!
 //! # Batches
 //!
@@ -78,7 +78,7 @@
 //!
 //! # Tests
 //!
-//! The same function runs in `cargo test`, with mail, published events, buckets and logs captured: see [`testing`].
+//! The same function runs in `cargo test`, with mail, published events, requests, buckets and logs captured: see [`testing`].
 //!
 //! ```
 //! use weir_sdk::prelude::*;
@@ -102,6 +102,7 @@ mod event;
 mod export;
 mod failure;
 mod host;
+pub mod http;
 pub mod keyvalue;
 pub mod log;
 pub mod publish;
@@ -117,8 +118,8 @@ pub use failure::{Failure, OrReject, OrRetry, Result, reject, retry, retry_after
 /// What most handlers need: `use weir_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Answers, Bytes, Delivery, Event, Failure, Item, OrReject, OrRetry, Result, config, email, keyvalue, log, publish, reject,
-        retry, retry_after,
+        Answers, Bytes, Delivery, Event, Failure, Item, OrReject, OrRetry, Result, config, email, http, keyvalue, log, publish,
+        reject, retry, retry_after,
     };
 }
 

@@ -1,4 +1,4 @@
-//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events, buckets and logs are
+//! Runs a handler's function in `cargo test`, without a server and without wasm: mail, published events, requests, buckets and logs are
 //! captured.
 //!
 //! ```
@@ -29,18 +29,20 @@
 //! What it leaves out: limits, time and grants are the server's. The shape of a message or an event is checked as the server does.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::batch::{Answer, BatchHandler};
+use crate::batch::{self, BatchHandler};
 use crate::email::{Error, Message};
 use crate::host::keyvalue::Buckets;
 use crate::host::native::{self, State};
 use crate::keyvalue;
 use crate::log::Level;
 use crate::publish::{self, Schedule};
-use crate::{Bytes, Delivery, Event, Handler, IntoResult, Item, Result, retry};
+use crate::{Bytes, Delivery, Event, Handler, IntoResult, Item, Result, http, retry};
 
 /// What a handler did with one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Run {
     /// What it published, in the order of its calls; nothing unless it answered ok. Ids and other attributes that the server would fill in
     /// are as the handler left them.
     pub published: Vec<Published>,
+    /// What it asked over HTTP, in the order of its calls, whatever the answer was.
+    pub requests: Vec<http::Request>,
     /// What it logged.
     pub logs: Vec<Log>,
 }
@@ -63,6 +67,8 @@ pub struct Run {
 pub struct BatchRun {
     /// What it did with each, in the order in which they were given; one without an answer is a retry.
     pub items: Vec<Run>,
+    /// The requests that it made outside of any item.
+    pub requests: Vec<http::Request>,
     /// What it logged outside of any item.
     pub logs: Vec<Log>,
 }
@@ -125,10 +131,34 @@ pub struct Host {
     config: BTreeMap<String, String>,
     mail_error: Option<Error>,
     publish_error: Option<publish::Error>,
+    answers: Answers,
     keyvalue_error: Option<keyvalue::Error>,
     buckets: Buckets,
     delivery: Option<Delivery>,
     sent: BTreeMap<(String, String), String>,
+}
+
+type Answer = dyn Fn(&http::Request) -> Result<http::Response, http::Error>;
+
+/// What requests are answered.
+#[derive(Clone, Default)]
+pub(crate) struct Answers(Option<Rc<Answer>>);
+
+impl Answers {
+    pub(crate) fn answer(&self, request: &http::Request) -> Result<http::Response, http::Error> {
+        match &self.0 {
+            Some(answer) => answer(request),
+            None => {
+                Err(http::Error::Denied("no request is granted here (`weir_sdk::testing::Host::http` answers them)".to_owned()))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Answers(…)" } else { "Answers(none)" })
+    }
 }
 
 impl Host {
@@ -161,6 +191,13 @@ impl Host {
     #[must_use]
     pub fn publish_error(mut self, error: publish::Error) -> Self {
         self.publish_error = Some(error);
+        self
+    }
+
+    /// Answers every request; without it every one is denied.
+    #[must_use]
+    pub fn http(mut self, answer: impl Fn(&http::Request) -> Result<http::Response, http::Error> + 'static) -> Self {
+        self.answers = Answers(Some(Rc::new(answer)));
         self
     }
 
@@ -219,15 +256,20 @@ impl Host {
         let count = items.len();
         let (answers, state) = native::with(state, || handler.call(items));
         (self.sent, self.buckets) = (state.sent, state.buckets);
-        let left_out =
-            || Run { result: Err(retry("no answer for this item")), mails: Vec::new(), published: Vec::new(), logs: Vec::new() };
+        let left_out = || Run {
+            result: Err(retry("no answer for this item")),
+            mails: Vec::new(),
+            published: Vec::new(),
+            requests: Vec::new(),
+            logs: Vec::new(),
+        };
         let mut runs: Vec<Run> = (0..count).map(|_| left_out()).collect();
         let mut of_item = |index: u32, change: &mut dyn FnMut(&mut Run)| {
             if let Some(run) = runs.get_mut(index as usize) {
                 change(run);
             }
         };
-        for Answer { index, result } in answers {
+        for batch::Answer { index, result } in answers {
             of_item(index, &mut |run| run.result.clone_from(&result));
         }
         for (index, mail) in state.mails {
@@ -236,18 +278,24 @@ impl Host {
         for (index, published) in state.published {
             of_item(index, &mut |run| run.published.extend(run.result.is_ok().then(|| published.clone())));
         }
-        let mut logs = Vec::new();
+        let (mut requests, mut logs) = (Vec::new(), Vec::new());
+        for (index, request) in state.requests {
+            match index {
+                Some(index) => of_item(index, &mut |run| run.requests.push(request.clone())),
+                None => requests.push(request),
+            }
+        }
         for (index, log) in state.logs {
             match index {
                 Some(index) => of_item(index, &mut |run| run.logs.push(log.clone())),
                 None => logs.push(log),
             }
         }
-        BatchRun { items: runs, logs }
+        BatchRun { items: runs, requests, logs }
     }
 
-    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail and publishing are refused
-    /// meanwhile, buckets are empty, and nothing is written to them.
+    /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail, publishing and requests
+    /// are refused meanwhile, buckets are empty, and nothing is written to them.
     pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
         let state = State {
             config: self.config.clone(),
@@ -267,6 +315,7 @@ impl Host {
             mail_error: self.mail_error.clone(),
             publish_error: self.publish_error.clone(),
             keyvalue_error: self.keyvalue_error.clone(),
+            answers: self.answers.clone(),
             buckets: std::mem::take(&mut self.buckets),
             sent: std::mem::take(&mut self.sent),
             ..State::default()
@@ -278,7 +327,9 @@ impl Host {
         self.sent = std::mem::take(&mut state.sent);
         let published = if result.is_ok() { std::mem::take(&mut state.published) } else { Vec::new() };
         let (mails, logs) = (std::mem::take(&mut state.mails), std::mem::take(&mut state.logs));
-        (Run { result, mails: without(mails), published: without(published), logs: without(logs) }, state)
+        let requests = std::mem::take(&mut state.requests);
+        let (mails, requests, logs) = (without(mails), without(requests), without(logs));
+        (Run { result, mails, published: without(published), requests, logs }, state)
     }
 }
 

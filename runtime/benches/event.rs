@@ -35,6 +35,8 @@ fn sandbox(criterion: &mut Criterion) {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        http: None,
+        redactor: Default::default(),
         buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(&sandbox),

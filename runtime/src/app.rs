@@ -23,6 +23,7 @@ use crate::dispatcher::{Shared, Subscription};
 use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::keyvalue::Places;
 use crate::mail::Relays;
+use crate::outgoing::Outgoing;
 use crate::queue::{self, Opening, Queue, QueueError};
 use crate::sandbox::Sandbox;
 use crate::store::{Settings, Store, StoreError};
@@ -136,8 +137,10 @@ impl App {
             return Err(StartError::TooFew { handlers: config.handlers.len(), instances });
         }
         let relays = Relays::new(Arc::clone(&store), config.server.mail_kept, Handle::current());
+        let outgoing = Outgoing::new(Handle::current());
         let buckets = Places::new(Arc::clone(&store), &config.server.group, Handle::current());
-        let loader = Arc::new(Loader { sandbox, relays, buckets, server: config.server.clone(), guests: guests.clone() });
+        let server = config.server.clone();
+        let loader = Arc::new(Loader { sandbox, relays, outgoing, buckets, server, guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
         let queues = open_queues(&config, &name).await?;
         let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));

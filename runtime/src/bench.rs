@@ -326,6 +326,8 @@ fn setup(sandbox: &Sandbox) -> Setup {
         config: Vec::new(),
         mailer: None,
         publish: None,
+        http: None,
+        redactor: Default::default(),
         buckets: None,
         max_event: 1 << 20,
         permits: Permits::new(sandbox),

@@ -6,11 +6,14 @@
 //! that a mistake in the limits of one handler could not be underlined, nor told together with the next one. Instead the parser's
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
+mod batch;
 mod buckets;
+mod cases;
 mod diagnostic;
 mod filter;
 mod grants;
 mod handlers;
+mod http_grant;
 mod interpolate;
 mod limits;
 mod load;
@@ -35,12 +38,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::Filter;
+use crate::outgoing::HttpGrant;
 use crate::queue::Start;
 use crate::store::StoreUrl;
 
+pub use batch::{BatchPolicy, Export};
+pub use cases::{Case, CaseFile, Check, Clock, Expect, Outcomes, Step, Subject, Test, Things, load_cases, nearest_config};
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
 pub use load::{Surroundings, load, load_in, read_text};
+pub use redact::Secret;
 pub(crate) use values::{duration, is_name};
 pub use values::{fmt_duration, fmt_size};
 
@@ -95,16 +102,6 @@ pub struct Server {
 
 /// The event type given to messages that are not CloudEvents, unless their queue names one.
 pub const KIND: &str = "weir.raw";
-
-/// A text that must not appear in logs, errors, metrics or answers.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// `[queue.*]`.
 #[derive(Debug, Clone)]
@@ -162,42 +159,6 @@ pub struct HandlerConfig {
     pub grants: Grants,
 }
 
-/// What a component exports and Weir runs (DESIGN.md §5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Export {
-    /// `weir:events/handler`: one event a call.
-    Handler,
-    /// `weir:events/batch-handler`: several events a call, answered one by one.
-    Batch,
-}
-
-impl Export {
-    /// As `run` has it, in weir.toml and in JSON.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Handler => "handler",
-            Self::Batch => "batch",
-        }
-    }
-}
-
-/// `batch` of a handler (delivery.md §9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchPolicy {
-    /// Most events of one call; never 0, and at most as many as may run at once.
-    pub size: u32,
-    /// How long the oldest event of a batch waits for others.
-    pub wait: Duration,
-}
-
-/// The defaults of surface.md §1.
-impl Default for BatchPolicy {
-    fn default() -> Self {
-        Self { size: 1, wait: Duration::ZERO }
-    }
-}
-
 /// One value of `[handler.*.config]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigValue {
@@ -205,6 +166,13 @@ pub enum ConfigValue {
     Text(String),
     /// The text of this file; absolute; watched.
     File(PathBuf),
+    /// A text with values put in for `${NAME}` or `${file:…}`: neither it nor they may be shown.
+    Secret {
+        /// The whole text.
+        text: Secret,
+        /// What was put in.
+        values: Vec<Secret>,
+    },
 }
 
 /// `[handler.*.limits]`: each binds, and says so when it fires (sandbox.md §3).
@@ -258,6 +226,8 @@ pub struct Grants {
     pub email: Option<EmailGrant>,
     /// `publish`.
     pub publish: Option<PublishGrant>,
+    /// `http`; empty: no request.
+    pub http: Vec<HttpGrant>,
     /// `keyvalue`, by bucket; empty: not granted.
     pub keyvalue: Vec<BucketGrant>,
 }
@@ -365,6 +335,8 @@ pub struct Ceilings {
     pub publishes: u32,
     /// Bytes of those together.
     pub published: u64,
+    /// Bytes of one response body.
+    pub response: u64,
     /// Bytes of the wasm stack; the server's.
     pub stack: u64,
     /// Bytes of the largest component file.
@@ -389,44 +361,10 @@ impl Default for Ceilings {
             requests: 1_000,
             publishes: 10_000,
             published: 64 << 20,
+            response: 64 << 20,
             stack: 512 << 10,
             component: 64 << 20,
             hops: 16,
-        }
-    }
-}
-
-/// The defaults of surface.md §1.
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            fuel: 100_000_000,
-            memory: 64 << 20,
-            tables: 100_000,
-            handles: 1_000,
-            deadline: Duration::from_secs(30),
-            output: 256 << 10,
-            requests: 20,
-            publishes: 100,
-            published: 4 << 20,
-            response: 8 << 20,
-        }
-    }
-}
-
-impl Limits {
-    /// What a call with so many events may use: that many times what is counted by event, and the memory and the time of one
-    /// (delivery.md §9).
-    #[must_use]
-    pub fn of_batch(self, events: usize) -> Self {
-        let (times, few) = (events as u64, u32::try_from(events).unwrap_or(u32::MAX));
-        Self {
-            fuel: self.fuel.saturating_mul(times),
-            output: self.output.saturating_mul(times),
-            requests: self.requests.saturating_mul(few),
-            publishes: self.publishes.saturating_mul(few),
-            published: self.published.saturating_mul(times),
-            ..self
         }
     }
 }

@@ -3,7 +3,7 @@
 //! One [`Subscription`] is one handler's reading of one queue. Its pulling, keeping and settling run on the server's runtime; its handlers
 //! run on the guests' runtime, where a busy guest can't delay a heartbeat. The adapter below reports, `verdict.rs` decides, this module does.
 
-mod admit;
+pub(crate) mod admit;
 mod batch;
 mod breaker;
 mod ended;

@@ -12,6 +12,7 @@ pub mod keyvalue;
 pub mod mail;
 pub mod outbox;
 pub mod outcome;
+pub mod outgoing;
 pub mod queue;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -23,6 +24,7 @@ pub mod verdict;
 pub mod admin;
 pub mod app;
 pub mod bench;
+pub mod cases;
 pub mod cli;
 pub mod config;
 pub mod stats;

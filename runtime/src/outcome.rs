@@ -52,6 +52,8 @@ pub enum Outcome {
         reason: String,
         /// `total-memory`, where that was the reason.
         limit: Option<Limit>,
+        /// The wait that the handler asked for; none: the backoff alone.
+        after: Option<Duration>,
     },
     /// No instance could be made.
     Load {

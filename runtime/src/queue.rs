@@ -10,7 +10,7 @@ mod ledger;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
-mod timer;
+pub(crate) mod timer;
 pub mod url;
 
 use std::future::Future;

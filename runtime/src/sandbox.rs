@@ -13,6 +13,7 @@ pub mod inspect;
 mod limits;
 mod load;
 mod log;
+pub mod redact;
 mod run;
 mod state;
 mod typed;
@@ -29,11 +30,12 @@ use self::engine::Engines;
 pub(crate) use self::load::read_bounded;
 pub use self::load::{LoadError, probe};
 pub use self::log::level;
-pub use self::run::{Job, Report, run};
+pub use self::run::{Job, Report, run, run_at};
 use self::state::State;
 use crate::config::{Ceilings, Export, Limits, PublishGrant};
 use crate::keyvalue::Granted;
 use crate::mail::Mailer;
+use crate::outgoing::Client;
 
 /// Bytes beside the event itself that one host call may hand over: attribute names, list headers (sandbox.md §3).
 const HOSTCALL_EXTRA: u64 = 64 * 1024;
@@ -89,6 +91,10 @@ pub struct Setup {
     pub mailer: Option<Arc<Mailer>>,
     /// Where it may publish, when `publish` is granted.
     pub publish: Option<PublishGrant>,
+    /// Its HTTP client, when `http` is granted.
+    pub http: Option<Arc<Client>>,
+    /// What must not be shown of what it writes and answers.
+    pub redactor: redact::Redactor,
     /// Its buckets, when `keyvalue` is granted.
     pub buckets: Option<Arc<Granted>>,
     /// Largest event, in bytes: bounds what one host call may hand over.

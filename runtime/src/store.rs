@@ -151,7 +151,7 @@ impl Store {
         match &self.backend {
             Backend::Embedded(store) => store.mail(identity, now),
             #[cfg(feature = "redis")]
-            Backend::Redis(store) => store.mail(identity).await,
+            Backend::Redis(store) => store.mail(identity, now).await,
         }
     }
 

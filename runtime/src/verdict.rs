@@ -53,13 +53,15 @@ pub fn verdict(outcome: &Outcome, tries: Tries, policy: &RetryPolicy, now: Times
         Outcome::Trap { .. } | Outcome::Fuel { .. } | Outcome::Memory { .. } | Outcome::Output { .. } => {
             if attempt >= policy.trap.min(policy.attempts) { Verdict::Dead } else { again(backoff(attempt), failed) }
         }
-        Outcome::Host { .. } => {
+        Outcome::Host { after, .. } => {
             let since = tries.outside_since.unwrap_or(now);
             if now.since(since) >= policy.outage && tries.outside > 0 {
                 return Verdict::Dead;
             }
             let outside = tries.outside.saturating_add(1);
-            again(backoff(outside), Tries { outside, outside_since: Some(since), ..tries })
+            // The other side may have said when (Retry-After): sooner would be in vain, and a short wait does not undo the backoff.
+            let wait = backoff(outside).max(after.unwrap_or_default().min(policy.after_max));
+            again(wait, Tries { outside, outside_since: Some(since), ..tries })
         }
         Outcome::Load { .. } => Verdict::Pause,
     }
@@ -136,10 +138,14 @@ mod tests {
 
     #[test]
     fn outside_failures_cost_no_attempt_until_the_outage_is_over() {
-        let host = Outcome::Host { reason: String::new(), limit: None };
+        let waiting = |after| Outcome::Host { reason: String::new(), limit: None, after };
+        let host = waiting(None);
         let outside = |outside, since: u64| Tries { failed: 7, outside, outside_since: Some(Timestamp(since)) };
         check(&host, failed(7), again(1, outside(1, NOW.0)));
         check(&host, outside(4, NOW.0 - 1), again(16, outside(5, NOW.0 - 1)));
+        check(&waiting(Some(Duration::from_secs(90))), failed(7), again(90, outside(1, NOW.0)));
+        check(&waiting(Some(Duration::from_millis(1))), failed(7), again(1, outside(1, NOW.0)));
+        check(&waiting(Some(Duration::MAX)), failed(7), again(24 * 3600, outside(1, NOW.0)));
         let day = Duration::from_secs(24 * 3600);
         let late = Timestamp(NOW.0 + crate::clock::millis(day));
         assert_eq!(verdict(&host, outside(99, NOW.0), &RetryPolicy::default(), late, 0.0), Verdict::Dead);

@@ -179,3 +179,24 @@ fn the_readme_shows_a_handler_that_is_there() {
     assert_eq!(first("rust"), source.get(start..end).unwrap());
     assert_eq!(first("toml"), example("weir.toml"));
 }
+
+#[test]
+fn no_release_takes_its_time_from_a_file() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let feature = "test-clock";
+    let clock = read("runtime/src/clock.rs");
+    let refused = "#[cfg(all(feature = \"test-clock\", not(debug_assertions)))]\ncompile_error!(";
+    assert!(clock.contains(refused), "a build without debug assertions refuses the feature");
+    let manifest = read("runtime/Cargo.toml");
+    let asked = |line: &&str| line.contains(feature);
+    let lines: Vec<&str> = manifest.lines().filter(asked).filter(|line| !line.starts_with('#')).collect();
+    let own = ["test-clock = []", "name = \"weir-test-clock\"", "required-features = [\"test-clock\"]"];
+    assert_eq!(lines, own, "it is no default, and no other feature has it");
+    assert!(!read("Cargo.toml").contains("debug-assertions"), "profiles have the debug assertions that cargo gives them");
+    let mut all = Vec::new();
+    files(root(), &mut all);
+    let manifests = all.iter().filter(|(name, _)| name.ends_with("Cargo.toml") && name != "runtime/Cargo.toml");
+    let others: Vec<String> = manifests.map(|(name, _)| name.clone()).chain(["Makefile".into(), ".ci/run".into()]).collect();
+    let found: Vec<&String> = others.iter().filter(|name| read(name).contains(feature)).collect();
+    assert!(others.len() > 5 && found.is_empty(), "nothing that is built for people asks for it: {found:?}");
+}

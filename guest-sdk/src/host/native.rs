@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use self::buckets::Buckets;
 use crate::email::{Error, Message};
+use crate::http;
 use crate::keyvalue;
 use crate::log::Level;
 use crate::publish::{self, Draft};
-use crate::testing::{Log, Published};
+use crate::testing::{Answers, Log, Published};
 use crate::{Bytes, Event};
 
 thread_local! {
@@ -31,6 +32,9 @@ pub(crate) struct State {
     /// In a self-test nothing is written.
     pub(crate) probed: bool,
     pub(crate) published: Vec<(u32, Published)>,
+    pub(crate) answers: Answers,
+    /// With the item in which it was made.
+    pub(crate) requests: Vec<(Option<u32>, http::Request)>,
     /// With the item in which it was logged.
     pub(crate) logs: Vec<(Option<u32>, Log)>,
     /// Messages sent to the same recipients in this call: the identity of those without a key (events.wit).
@@ -86,6 +90,22 @@ pub(crate) fn publish(queue: &str, draft: Draft) -> Result<(), publish::Error> {
         Some(state) => state.publish(queue, draft),
         None => Err(publish::Error::Denied("nothing is published outside of `weir_sdk::testing::Host::run`".to_owned())),
     })
+}
+
+pub(crate) fn request(request: http::Request) -> Result<http::Response, http::Error> {
+    // Outside of the borrow: what answers is the test's own.
+    let answers = HOST.with_borrow_mut(|host| {
+        host.as_mut().map(|state| {
+            state.requests.push((super::item(), request.clone()));
+            state.answers.clone()
+        })
+    });
+    let Some(answers) = answers else {
+        return Err(http::Error::Denied("no request outside of `weir_sdk::testing::Host::run`".to_owned()));
+    };
+    let mut response = answers.answer(&request)?;
+    response.body.truncate(request.wanted.unwrap_or(usize::MAX));
+    Ok(response)
 }
 
 impl State {

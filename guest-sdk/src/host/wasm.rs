@@ -3,12 +3,15 @@
 //! Each import has a world of its own beside the one that exports the handler: an import that is never called is then not named by the
 //! component, and a handler is refused when it imports what is not granted.
 
+mod http;
 pub(crate) mod keyvalue;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::log::Level;
 use crate::{Failure, email, publish};
+
+pub(crate) use http::request;
 
 /// The export every handler has.
 pub mod handler {

@@ -27,7 +27,7 @@ pub(crate) fn thread(rule_key: &str) -> [(String, String); 2] {
 }
 
 /// FNV-1a with 128 bits: the key must not be readable in the header, and nothing depends on collisions being hard to make.
-fn fnv128(bytes: &[u8]) -> u128 {
+pub(crate) fn fnv128(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))

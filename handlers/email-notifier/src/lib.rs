@@ -1,73 +1,78 @@
-//! Sends e-mails for events, by rules: who is written to, and how. README.md is the reference of the rules.
+//! Sends e-mails for events, by rules: who is written to, when, and how. README.md is the reference of the rules.
 //!
-//! The path of an event: `rules` finds the rules of its type, `mail` makes a message of each (`recipients`, `locale`, `template`,
-//! `headers`), the server sends it. Every event runs in a fresh instance, so rules are read anew each time, and only what the event
-//! needs of them.
+//! The path of an event: `rules` finds the rules of its type. A mail that leaves now is made by `mail` (`recipients`, `locale`,
+//! `template`, `headers`), and the server sends it. One that waits (`when`) is written down by `waiting`, and a timer, an event that the
+//! handler publishes to itself, sends it the same way. Every event runs in a fresh instance, so rules are read anew each time, and only
+//! what the event needs of them.
 
 mod headers;
 mod locale;
 mod mail;
+mod notify;
 mod path;
 mod recipients;
 mod rules;
+mod server;
 mod template;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod when;
 
-use weir_sdk::email::{Error, Message};
 use weir_sdk::prelude::*;
 
 use crate::mail::Context;
-use crate::rules::{Mistake, Rule, Rules};
+use crate::notify::Arrival;
+use crate::rules::{Mistake, Rules};
+use crate::server::Server;
+use crate::waiting::{Timer, answers, enter, timer};
 
-weir_sdk::handler!(notify, self_test = check);
+/// The type of the events that this handler publishes to itself.
+const TIMER: &str = "email-notifier.timer";
 
-/// Sends what the rules for this event's type ask for.
-fn notify(event: Event<Bytes>) -> Result {
+weir_sdk::handler!(handle, self_test = check);
+
+/// Sends what the rules ask for: for this event, or for those that a timer stands for.
+fn handle(event: Event<Bytes>, delivery: Delivery) -> Result {
+    let server = Server::default();
     let text = config::require("rules")?;
-    let rules = Rules::parse(&text).map_err(broken)?;
-    let matching = rules.matching(&event.kind).map_err(broken)?;
-    if matching.is_empty() {
-        log::debug!("no rule for type `{}`", event.kind);
-        return Ok(());
+    let (sender_name, locale) = (config::get("sender-name"), config::get("locale"));
+    let context = Context { sender_name: sender_name.as_deref(), locale: locale.as_deref() };
+    if event.kind != TIMER {
+        let rules = Rules::parse(&text).map_err(broken)?;
+        return notify::arrived(&server, &rules, Arrival::new(event, &delivery), &context);
     }
-    let sender_name = config::get("sender-name");
-    let fallback = config::get("locale");
-    let event: Event = event.decode()?;
-    let context = Context { event: &event, sender_name: sender_name.as_deref(), locale: fallback.as_deref() };
-    // Every rule has its turn, also after one that failed; what was sent is not sent again at the next attempt.
-    settle(matching.iter().filter_map(|rule| apply(rule, &context).err()).collect())
+    let id = event.id.clone();
+    match event.decode::<Timer>()?.data {
+        Timer::Arm(window) => enter::arm(&server, &id, &window),
+        Timer::Send(window) => {
+            let run = timer::Run { id: &id, time_left: delivery.time_left };
+            timer::send(&server, &run, &window, &|| Rules::parse(&text).map_err(broken), &context)
+        }
+        Timer::Sweep(window) => timer::sweep(&server, &window),
+        Timer::Forget(key) => answers::forget(&server, &key),
+    }
 }
 
-/// Sends the mails of one rule.
-fn apply(rule: &Rule<'_>, context: &Context<'_>) -> Result {
-    let messages = mail::messages(rule, context).map_err(|failure| failure.context(format!("rule `{}`", rule.name)))?;
-    let failures = messages.into_iter().filter_map(|message| send(rule.name, message).err()).collect();
-    settle(failures)
+/// Says what was noted about an event.
+fn note(rule: &str, notes: &[String]) {
+    for note in notes {
+        log::warn!("rule `{rule}`: {note}");
+    }
 }
 
-fn send(rule: &str, message: Message) -> Result {
-    let id = message.send().map_err(|error| {
-        let what = match &error {
-            Error::Denied(_) => "the mail is not granted",
-            Error::Invalid(_) => "not a valid mail",
-            Error::Rejected(_) => "the relay refused the mail",
-            Error::Unavailable(_) => "the relay can't take the mail now",
-        };
-        Failure::from(error).context(format!("rule `{rule}`: {what}"))
-    })?;
-    log::info!("rule `{rule}`: sent {id}");
-    Ok(())
-}
-
-/// One answer for several failures: a retry when one of them may still work, with everything that is wrong in the reason.
+/// One answer for several failures: a retry when one of them may still work, as soon as the first of them may, with everything that is
+/// wrong in the reason.
 fn settle(failures: Vec<Failure>) -> Result {
     let Some(first) = failures.first() else { return Ok(()) };
     let reason = failures.iter().map(Failure::reason).collect::<Vec<_>>().join("; ");
-    let later = failures.iter().find(|failure| matches!(failure, Failure::Retry { .. }));
-    Err(match later.unwrap_or(first) {
-        Failure::Retry { after, .. } => Failure::Retry { reason, after: *after },
-        Failure::Reject { .. } => Failure::Reject { reason },
+    let retries = failures.iter().filter_map(|failure| match failure {
+        Failure::Retry { after, .. } => Some(*after),
+        Failure::Reject { .. } => None,
+    });
+    Err(match (retries.min(), first) {
+        (Some(after), _) => Failure::Retry { reason, after },
+        (None, _) => Failure::Reject { reason },
     })
 }
 

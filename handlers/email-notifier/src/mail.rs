@@ -4,31 +4,50 @@ use weir_sdk::email::Message;
 use weir_sdk::prelude::*;
 
 use crate::path::Found;
-use crate::recipients::{self, Recipient};
+use crate::recipients::{Recipient, Recipients};
 use crate::rules::{Mail, Rule};
 use crate::template::{Form, Scope, Templates};
 use crate::{headers, locale};
 
-/// The event in hand, and what the handler's configuration says for all rules.
+/// What the handler's configuration says for all rules.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
-    /// The event.
-    pub(crate) event: &'a Event,
     /// `sender-name`.
     pub(crate) sender_name: Option<&'a str>,
     /// `locale`: what a rule falls back to that has no default of its own.
     pub(crate) locale: Option<&'a str>,
 }
 
+/// What a mail is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    /// The event; of a digest, the last one.
+    pub(crate) event: &'a Event,
+    /// All events that a digest shows.
+    pub(crate) events: &'a [Event],
+    /// How many there are, also those that it does not show.
+    pub(crate) count: usize,
+    /// To whom; none: to whom the rule says.
+    pub(crate) to: Option<&'a Recipients>,
+    /// Told apart by this from other mails of the rule to the same recipients about the event in hand.
+    pub(crate) part: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    /// Of an event that is not gathered.
+    pub(crate) fn event(event: &'a Event) -> Self {
+        Subject { event, events: std::slice::from_ref(event), count: 1, to: None, part: "" }
+    }
+}
+
 /// The messages of one rule: one for all recipients, or one for each.
 ///
 /// # Errors
 /// A reject that names the key of the rule and the path in the event.
-pub(crate) fn messages(rule: &Rule<'_>, context: &Context<'_>) -> Result<Vec<Message>> {
-    let event = context.event;
-    let [to, cc, bcc, reply_to] = [("to", &rule.to), ("cc", &rule.cc), ("bcc", &rule.bcc), ("reply-to", &rule.reply_to)]
-        .map(|(key, entries)| recipients::find(key, entries, event));
-    let (to, cc, bcc, reply_to) = (to?, cc?, bcc?, reply_to?);
-    if to.is_empty() && cc.is_empty() && bcc.is_empty() {
+pub(crate) fn messages(rule: &Rule<'_>, about: &Subject<'_>, context: &Context<'_>) -> Result<Vec<Message>> {
+    let event = about.event;
+    let groups = about.to.map_or_else(|| Recipients::find(rule, event), |to| Ok(vec![to.clone()]))?;
+    if groups.is_empty() {
         log::info!("rule `{}`: nobody to write to", rule.name);
         return Ok(Vec::new());
     }
@@ -38,23 +57,18 @@ pub(crate) fn messages(rule: &Rule<'_>, context: &Context<'_>) -> Result<Vec<Mes
     };
     let chosen = locale::choose(&[asked, rule.default_locale, context.locale], &rule.mails);
     let (locale, mail) = chosen.ok_or_else(|| reject("`mail` is empty"))?;
-    let writer = Writer { rule, locale, mail: *mail, sender: context.sender_name, templates: Templates::new() };
-    let scope = Scope::new(event, locale, context.sender_name.unwrap_or_default());
-
-    let groups: Vec<&[Recipient]> = if rule.separate { to.chunks(1).collect() } else { vec![&to] };
-    let write = |group: &&[Recipient]| {
-        let mut message = writer.write(group, &scope)?;
-        message.cc = cc.iter().map(Recipient::address).collect();
-        message.bcc = bcc.iter().map(Recipient::address).collect();
-        message.reply_to = reply_to.iter().map(Recipient::address).collect();
-        Ok(message)
-    };
-    groups.iter().map(write).collect()
+    let templates = Templates::new(rule.is_digest());
+    let writer = Writer { rule, locale, mail: *mail, sender: context.sender_name, templates, part: about.part };
+    let mut scope = Scope::new(event, locale, context.sender_name.unwrap_or_default());
+    if rule.is_digest() {
+        scope = scope.events(about.events, about.count);
+    }
+    groups.iter().map(|group| writer.write(group, &scope)).collect()
 }
 
 /// What can be known of a rule's templates without an event.
 pub(crate) fn check(rule: &Rule<'_>) -> Result<(), String> {
-    let templates = Templates::new();
+    let templates = Templates::new(rule.is_digest());
     for (key, form, source) in [("thread", Form::Text, rule.thread), ("unsubscribe", Form::Address, rule.unsubscribe)] {
         source.map_or(Ok(()), |source| templates.check(key, form, source))?;
     }
@@ -78,11 +92,12 @@ struct Writer<'a> {
     mail: Mail<'a>,
     sender: Option<&'a str>,
     templates: Templates,
+    part: &'a str,
 }
 
 impl Writer<'_> {
-    fn write(&self, to: &[Recipient], scope: &Scope) -> Result<Message> {
-        let scope = match to.first() {
+    fn write(&self, group: &Recipients, scope: &Scope) -> Result<Message> {
+        let scope = match group.to.first() {
             Some(first) => scope.to(&first.email, &headers::line(&first.name)),
             None => scope.to("", ""),
         };
@@ -98,15 +113,19 @@ impl Writer<'_> {
         };
         let text = part("text", Form::Text, self.mail.text, layout.and_then(|layout| layout.text))?;
         let html = part("html", Form::Html, self.mail.html, layout.and_then(|layout| layout.html))?;
-        let addresses: Vec<&str> = to.iter().map(|recipient| recipient.email.as_str()).collect();
+        let list = |list: &[Recipient]| list.iter().map(Recipient::address).collect();
+        let addresses: Vec<&str> = group.to.iter().map(|recipient| recipient.email.as_str()).collect();
         Ok(Message {
             sender_name: self.sender.map(headers::line).filter(|name| !name.is_empty()),
-            to: to.iter().map(Recipient::address).collect(),
+            to: list(&group.to),
+            cc: list(&group.cc),
+            bcc: list(&group.bcc),
+            reply_to: list(&group.reply_to),
             subject,
             text: text.map(|text| text.replace(|c: char| headers::hidden(c) && !"\n\t".contains(c), "")),
             html,
             headers: self.headers(&scope)?,
-            key: Some(format!("{}: {}", self.rule.name, addresses.join(", "))),
+            key: Some(format!("{}: {}{}", self.rule.name, addresses.join(", "), self.part)),
             ..Message::default()
         })
     }

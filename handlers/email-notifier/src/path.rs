@@ -59,6 +59,18 @@ impl<'a> Path<'a> {
     }
 }
 
+impl Path<'_> {
+    /// What stands there, as a text that tells it from others; empty where it may be missing and is.
+    pub(crate) fn text_of(&self, event: &Event) -> Result<String, String> {
+        match self.find(event) {
+            Some(Found::Text(text)) => Ok(text.to_owned()),
+            Some(Found::Value(value)) => Ok(value.to_string()),
+            None if self.optional => Ok(String::new()),
+            None => Err(format!("`{}` is missing", self.text)),
+        }
+    }
+}
+
 /// What stands at a path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Found<'e> {

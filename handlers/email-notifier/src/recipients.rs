@@ -1,11 +1,13 @@
 //! Who a mail goes to: fixed addresses, or what stands at a path in the event. An address that comes from an event is one address and
 //! nothing else: no list, no name, no quoting, no line break.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weir_sdk::prelude::*;
 
 use crate::headers;
 use crate::path::{self, Found, Path};
+use crate::rules::Rule;
 
 /// Most recipients that one key of a rule may come to. More in one mail is a mailing list, which relays refuse.
 const RECIPIENTS_MAX: usize = 100;
@@ -34,12 +36,56 @@ pub(crate) enum Who<'a> {
 }
 
 /// A recipient found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recipient {
     /// The bare address.
     pub(crate) email: String,
     /// The name before it, perhaps empty.
     pub(crate) name: String,
+}
+
+/// Everybody that a mail of a rule concerns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recipients {
+    /// Recipients.
+    pub(crate) to: Vec<Recipient>,
+    /// Copies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cc: Vec<Recipient>,
+    /// Copies that nobody sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) bcc: Vec<Recipient>,
+    /// Where answers go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reply_to: Vec<Recipient>,
+}
+
+impl Recipients {
+    /// Of a rule for an event, each of whom gets a mail of its own where the rule says so; none when nobody is written to.
+    ///
+    /// # Errors
+    /// A reject that names the key of the rule and the path in the event.
+    pub(crate) fn find(rule: &Rule<'_>, event: &Event) -> Result<Vec<Recipients>> {
+        let [to, cc, bcc, reply_to] = [("to", &rule.to), ("cc", &rule.cc), ("bcc", &rule.bcc), ("reply-to", &rule.reply_to)]
+            .map(|(key, entries)| find(key, entries, event));
+        let all = Recipients { to: to?, cc: cc?, bcc: bcc?, reply_to: reply_to? };
+        if all.to.is_empty() && all.cc.is_empty() && all.bcc.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !rule.separate {
+            return Ok(vec![all]);
+        }
+        Ok(all.to.chunks(1).map(|one| Recipients { to: one.to_vec(), ..all.clone() }).collect())
+    }
+
+    /// Their addresses, for telling them from others.
+    pub(crate) fn addresses(&self) -> String {
+        let addresses = [&self.to, &self.cc, &self.bcc].map(|list| {
+            let list: Vec<String> = list.iter().map(|recipient| recipient.email.to_ascii_lowercase()).collect();
+            list.join(" ")
+        });
+        addresses.join(",")
+    }
 }
 
 impl Recipient {
@@ -77,7 +123,7 @@ impl<'a> Who<'a> {
 ///
 /// # Errors
 /// A reject that names the path, when what stands there is no recipient.
-pub(crate) fn find(key: &str, entries: &[Who<'_>], event: &Event) -> Result<Vec<Recipient>> {
+fn find(key: &str, entries: &[Who<'_>], event: &Event) -> Result<Vec<Recipient>> {
     let mut all: Vec<Recipient> = Vec::new();
     for entry in entries {
         for recipient in one(entry, event).map_err(|what| reject(format!("`{key}`: {what}")))? {

@@ -1,19 +1,23 @@
 //! The rules' file: TOML into [`Rule`]s. What is wrong is said with rule, key and line; nothing unknown is ignored.
 
+mod keys;
 mod table;
 
 use std::fmt;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use crate::path::Path;
 use crate::recipients::Who;
+use crate::when::When;
+use crate::when::quiet::Quiet;
+use keys::{headers, layout, mails, parsed, unless, who};
 use table::Table;
 
 /// Keys at the top of the file.
 const FILE_KEYS: [&str; 3] = ["default-locale", "layouts", "rule"];
 /// Keys of `[[rule]]`.
-const RULE_KEYS: [&str; 15] = [
+const RULE_KEYS: [&str; 17] = [
     "name",
     "type",
     "to",
@@ -22,6 +26,8 @@ const RULE_KEYS: [&str; 15] = [
     "reply-to",
     "separate",
     "when",
+    "quiet",
+    "unless",
     "locale",
     "layout",
     "thread",
@@ -57,6 +63,12 @@ pub(crate) struct Rule<'a> {
     pub(crate) reply_to: Vec<Who<'a>>,
     /// One mail for each of `to` instead of one for all.
     pub(crate) separate: bool,
+    /// When it leaves.
+    pub(crate) when: When<'a>,
+    /// When it does not.
+    pub(crate) quiet: Option<Quiet<'a>>,
+    /// Types of events that make it needless, when a later one has the same subject.
+    pub(crate) unless: Vec<&'a str>,
     /// Where in the event the locale stands.
     pub(crate) locale: Option<Path<'a>>,
     /// The locale when that says nothing or an unknown one; none: the handler's, then the first of `mails`.
@@ -73,6 +85,13 @@ pub(crate) struct Rule<'a> {
     pub(crate) headers: Vec<(&'a str, &'a str)>,
     /// The templates by locale, in the order of the file's keys.
     pub(crate) mails: Vec<(&'a str, Mail<'a>)>,
+}
+
+impl Rule<'_> {
+    /// Whether it gathers events.
+    pub(crate) fn is_digest(&self) -> bool {
+        matches!(self.when, When::Digest { .. })
+    }
 }
 
 /// The templates of one locale; text, html or both.
@@ -127,12 +146,28 @@ impl<'a> Rules<'a> {
 
     /// The rules for events of this type.
     pub(crate) fn matching(&self, kind: &str) -> Result<Vec<Rule<'_>>, Mistake> {
-        self.read(|types| types.iter().any(|pattern| fits(pattern, kind)))
+        self.read(|table| Ok(table.required_strings("type")?.iter().any(|pattern| fits(pattern, kind))))
+    }
+
+    /// The rule of this name; none when there is none, or no longer.
+    pub(crate) fn named(&self, name: &str) -> Result<Option<Rule<'_>>, Mistake> {
+        Ok(self.read(|table| Ok(table.required("name")? == name))?.into_iter().next())
+    }
+
+    /// Rules whose mails an event of this type makes needless, each with the type as its `unless` has it.
+    pub(crate) fn answered_by(&self, kind: &str) -> Result<Vec<(&str, Rule<'_>)>, Mistake> {
+        let mut all = Vec::new();
+        for rule in self.read(|table| Ok(unless(table)?.iter().any(|pattern| fits(pattern, kind))))? {
+            if let Some(pattern) = rule.unless.iter().find(|pattern| fits(pattern, kind)).copied() {
+                all.push((pattern, rule));
+            }
+        }
+        Ok(all)
     }
 
     /// Every rule; also finds names given twice.
     pub(crate) fn all(&self) -> Result<Vec<Rule<'_>>, Mistake> {
-        let rules = self.read(|_| true)?;
+        let rules = self.read(|_| Ok(true))?;
         for (at, rule) in rules.iter().enumerate() {
             if rules.iter().take(at).any(|before| before.name == rule.name) {
                 let what = "two rules have this name (it tells their mails apart)".to_owned();
@@ -142,7 +177,7 @@ impl<'a> Rules<'a> {
         Ok(rules)
     }
 
-    fn read(&self, wanted: impl Fn(&[&str]) -> bool) -> Result<Vec<Rule<'_>>, Mistake> {
+    fn read<'r>(&'r self, wanted: impl Fn(&Table<'r>) -> Result<bool, Mistake>) -> Result<Vec<Rule<'r>>, Mistake> {
         let file = Table::new(self.source, String::new(), &self.file, 0);
         file.only(&FILE_KEYS)?;
         let mut rules = Vec::new();
@@ -150,8 +185,7 @@ impl<'a> Rules<'a> {
             let mut table = table.named(format!("rule {}", number + 1));
             let name = table.required("name")?;
             table = table.named(format!("rule `{name}`"));
-            let types = table.required_strings("type")?;
-            if wanted(&types) {
+            if wanted(&table)? {
                 rules.push(self.rule(&file, &table, name)?);
             }
         }
@@ -160,10 +194,7 @@ impl<'a> Rules<'a> {
 
     fn rule<'r>(&'r self, file: &Table<'r>, table: &Table<'r>, name: &'r str) -> Result<Rule<'r>, Mistake> {
         table.only(&RULE_KEYS)?;
-        match table.string("when")? {
-            None | Some("now") => {}
-            Some(other) => return Err(table.wrong("when", format!("`{other}`: not in this version yet (expected \"now\")"))),
-        }
+        table.required_strings("type")?;
         let rule = Rule {
             name,
             line: table.line(),
@@ -172,7 +203,10 @@ impl<'a> Rules<'a> {
             bcc: who(table, "bcc")?,
             reply_to: who(table, "reply-to")?,
             separate: table.bool("separate")?,
-            locale: table.string("locale")?.map(|text| path(table, "locale", text)).transpose()?,
+            when: parsed(table, "when", When::parse)?.unwrap_or(When::Now),
+            quiet: parsed(table, "quiet", Quiet::parse)?,
+            unless: unless(table)?,
+            locale: parsed(table, "locale", Path::parse)?,
             default_locale: file.string("default-locale")?,
             layout: layout(file, table)?,
             thread: table.string("thread")?,
@@ -183,6 +217,11 @@ impl<'a> Rules<'a> {
         };
         if rule.to.is_empty() && rule.cc.is_empty() && rule.bcc.is_empty() {
             return Err(table.wrong("to", "nobody is written to (expected a recipient in `to`, `cc` or `bcc`)".to_owned()));
+        }
+        if !rule.unless.is_empty() && rule.when == When::Now && rule.quiet.is_none() {
+            return Err(
+                table.wrong("unless", "is for mails that wait (expected `when` beside it, such as `after 3d`)".to_owned())
+            );
         }
         if rule.one_click && rule.unsubscribe.is_none() {
             return Err(table.wrong("one-click", "is for `unsubscribe`, which is not given".to_owned()));
@@ -197,73 +236,4 @@ fn fits(pattern: &str, kind: &str) -> bool {
         Some(prefix) => kind.starts_with(prefix),
         None => pattern == kind,
     }
-}
-
-fn path<'r>(table: &Table<'r>, key: &str, text: &'r str) -> Result<Path<'r>, Mistake> {
-    Path::parse(text).map_err(|e| table.wrong(key, e))
-}
-
-/// One recipient or a list of them: see [`Who`].
-fn who<'r>(table: &Table<'r>, key: &str) -> Result<Vec<Who<'r>>, Mistake> {
-    let one = |value: &'r DeValue<'r>| match value {
-        DeValue::String(text) => Who::parse(text).map_err(|e| table.wrong(key, e)),
-        DeValue::Table(inner) => {
-            let inner = table.inner(key, inner);
-            inner.only(&["email", "name"])?;
-            let email = inner.required("email")?;
-            Who::from_parts(email, inner.string("name")?).map_err(|e| inner.wrong("email", e))
-        }
-        other => {
-            let expected = "an address, a path such as \"data.owner\", or { email = \"…\", name = \"…\" }";
-            Err(table.wrong(key, format!("{} is no recipient (expected {expected})", table::kind(other))))
-        }
-    };
-    match table.get(key) {
-        None => Ok(Vec::new()),
-        Some(DeValue::Array(list)) => list.iter().map(|value| one(value.get_ref())).collect(),
-        Some(value) => Ok(vec![one(value)?]),
-    }
-}
-
-fn layout<'r>(file: &Table<'r>, table: &Table<'r>) -> Result<Option<Layout<'r>>, Mistake> {
-    let Some(name) = table.string("layout")? else { return Ok(None) };
-    let layouts = file.table("layouts")?;
-    let Some(layout) = layouts.as_ref().map(|layouts| layouts.table(name)).transpose()?.flatten() else {
-        let known = layouts.map(|layouts| layouts.keys().join("`, `")).unwrap_or_default();
-        return Err(table.wrong("layout", format!("`{name}` is not defined (known: `{known}`)")));
-    };
-    let layout = layout.named(format!("layout `{name}`"));
-    layout.only(&LAYOUT_KEYS)?;
-    Ok(Some(Layout { text: layout.string("text")?, html: layout.string("html")? }))
-}
-
-fn headers<'r>(table: &Table<'r>) -> Result<Vec<(&'r str, &'r str)>, Mistake> {
-    let Some(headers) = table.table("headers")? else { return Ok(Vec::new()) };
-    let mut all = Vec::new();
-    for name in headers.keys() {
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return Err(headers.wrong(name, "not the name of a header (expected letters, digits and `-`)".to_owned()));
-        }
-        all.push((name, headers.required(name)?));
-    }
-    Ok(all)
-}
-
-fn mails<'r>(table: &Table<'r>) -> Result<Vec<(&'r str, Mail<'r>)>, Mistake> {
-    let example = "expected a table for each locale, such as [rule.mail.en]";
-    let Some(locales) = table.table("mail")? else { return Err(table.wrong("mail", format!("is missing ({example})"))) };
-    let mut mails = Vec::new();
-    for locale in locales.keys() {
-        let Some(mail) = locales.table(locale)? else { continue };
-        mail.only(&MAIL_KEYS)?;
-        let (text, html) = (mail.string("text")?, mail.string("html")?);
-        if text.is_none() && html.is_none() {
-            return Err(mail.wrong("text", "is missing, and so is `html` (expected one or both)".to_owned()));
-        }
-        mails.push((locale, Mail { subject: mail.required("subject")?, text, html }));
-    }
-    if mails.is_empty() {
-        return Err(table.wrong("mail", format!("is empty ({example})")));
-    }
-    Ok(mails)
 }

@@ -17,6 +17,8 @@ use crate::path::ATTRIBUTES;
 
 /// Names that templates can use.
 const NAMES: [&str; 7] = ["data", "event", "locale", "to", "sender", "subject", "content"];
+/// Names that those of a digest can use beside them.
+const DIGEST_NAMES: [&str; 2] = ["events", "count"];
 
 /// What a template becomes; decides how it is escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,21 +36,27 @@ pub(crate) enum Form {
 pub(crate) struct Scope(Value);
 
 /// Renders templates.
-pub(crate) struct Templates(Environment<'static>);
+pub(crate) struct Templates {
+    engine: Environment<'static>,
+    digest: bool,
+}
 
 impl Scope {
     /// The event, and in which locale it is written about, by whom.
     pub(crate) fn new(event: &Event, locale: &str, sender: &str) -> Self {
-        let known =
-            ATTRIBUTES.iter().filter_map(|name| event.attribute(name).map(|value| ((*name).to_owned(), Value::from(value))));
-        let further = event.extensions.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
-        let attributes: BTreeMap<String, Value> = further.chain(known).collect();
         Scope(context! {
             data => Value::from(Serde(Present(&event.data))),
-            event => attributes,
+            event => attributes(event),
             locale => locale,
             sender => sender,
         })
+    }
+
+    /// The same for a digest: the events that it shows, and how many there are.
+    pub(crate) fn events(&self, events: &[Event], count: usize) -> Self {
+        let one = |event: &Event| context! { data => Value::from(Serde(Present(&event.data))), event => attributes(event) };
+        let events: Vec<Value> = events.iter().map(one).collect();
+        Scope(context! { events => events, count => count, ..self.0.clone() })
     }
 
     /// The same with the recipient.
@@ -61,6 +69,12 @@ impl Scope {
         let content = if form == Form::Html { Value::from_safe_string(content) } else { Value::from(content) };
         Scope(context! { subject => subject, content => content, ..self.0.clone() })
     }
+}
+
+fn attributes(event: &Event) -> BTreeMap<String, Value> {
+    let known = ATTRIBUTES.iter().filter_map(|name| event.attribute(name).map(|value| ((*name).to_owned(), Value::from(value))));
+    let further = event.extensions.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    further.chain(known).collect()
 }
 
 /// The event's data without the members of objects that are null: to a template those are missing, as to a path.
@@ -79,7 +93,8 @@ impl Serialize for Present<'_> {
 }
 
 impl Templates {
-    pub(crate) fn new() -> Self {
+    /// For a rule, which gathers a digest or does not.
+    pub(crate) fn new(digest: bool) -> Self {
         let mut env = Environment::empty();
         filters::add(&mut env);
         env.set_undefined_behavior(UndefinedBehavior::SemiStrict);
@@ -94,7 +109,7 @@ impl Templates {
             }
             minijinja::escape_formatter(out, state, value)
         });
-        Templates(env)
+        Templates { engine: env, digest }
     }
 
     /// Renders a template; `key` says which of the rule's it is.
@@ -105,21 +120,28 @@ impl Templates {
         let prepared = prepare(form, source).map_err(|(line, what)| reject(format!("`{key}` line {line}: {what}")))?;
         let name = if form == Form::Html { "html" } else { "text" };
         let explain = |error: Error| reject(self.explain(key, &prepared, &error, scope));
-        self.0.render_named_str(name, &prepared, scope.0.clone()).map_err(explain)
+        self.engine.render_named_str(name, &prepared, scope.0.clone()).map_err(explain)
     }
 
     /// What can be known of a template without an event: its syntax, its places in HTML, the names and filters that it uses.
     pub(crate) fn check(&self, key: &str, form: Form, source: &str) -> Result<(), String> {
         let prepared = prepare(form, source).map_err(|(line, what)| format!("`{key}` line {line}: {what}"))?;
         let template = self
-            .0
+            .engine
             .template_from_named_str(if form == Form::Html { "html" } else { "text" }, &prepared)
             .map_err(|error| syntax(key, &error))?;
+        let known: Vec<&str> = if self.digest { [&NAMES[..], &DIGEST_NAMES].concat() } else { NAMES.to_vec() };
         let mut names: Vec<_> =
-            template.undeclared_variables(false).into_iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
+            template.undeclared_variables(false).into_iter().filter(|name| !known.contains(&name.as_str())).collect();
         names.sort();
-        if let Some(name) = names.first() {
-            return Err(format!("`{key}`: `{name}` is not known (known: `{}`)", NAMES.join("`, `")));
+        match names.first() {
+            Some(name) if DIGEST_NAMES.contains(&name.as_str()) => {
+                return Err(format!(
+                    "`{key}`: `{name}` is for rules that gather (expected `when = \"digest …\"`, see README.md)"
+                ));
+            }
+            Some(name) => return Err(format!("`{key}`: `{name}` is not known (known: `{}`)", known.join("`, `"))),
+            None => {}
         }
         // Rendering with nothing shows filters that do not exist, as far as it gets.
         match template.render(context! { data => context! {}, event => context! {} }) {
@@ -150,7 +172,7 @@ impl Templates {
 
     /// Which of the paths that an expression names lead nowhere.
     fn missing(&self, expression: &str, scope: &Scope) -> Vec<String> {
-        let Ok(compiled) = self.0.compile_expression_owned(expression.to_owned()) else { return Vec::new() };
+        let Ok(compiled) = self.engine.compile_expression_owned(expression.to_owned()) else { return Vec::new() };
         let nowhere = |path: &String| {
             let mut value = scope.0.clone();
             path.split('.').any(|step| {

@@ -3,13 +3,14 @@
 mod hostile;
 mod mistakes;
 mod shipped;
+mod wired;
 
 use serde_json::Value;
 use weir_sdk::email::Message;
 use weir_sdk::testing::{self, Host, Run};
 use weir_sdk::{Failure, Result};
 
-use super::{check, notify};
+use super::{check, handle as notify};
 
 const SHIPPED: &str = include_str!("../email-rules.toml");
 

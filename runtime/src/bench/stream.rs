@@ -27,7 +27,7 @@ pub(super) struct OnStream {
 
 /// The URL with a stream that nobody else has.
 pub(super) fn fresh(url: &StreamUrl) -> StreamUrl {
-    StreamUrl { stream: format!("{}.bench-{}", url.stream, uuid::Uuid::now_v7()), ..url.clone() }
+    StreamUrl { stream: format!("{}.bench-{}", url.stream, crate::clock::id()), ..url.clone() }
 }
 
 impl OnStream {

@@ -80,6 +80,8 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
         config: version::texts(&handler.config)?,
         mailer: None,
         publish: None,
+        http: None,
+        redactor: version::redactor(&handler.config),
         buckets,
         max_event,
         permits: Permits::new(sandbox),

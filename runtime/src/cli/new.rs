@@ -49,7 +49,7 @@ pub fn run(new: &New, global: &Global) -> Result<(), CliError> {
             .map_err(|error| CliError::Failed(format!("`{}` can't be written: {error}", path.display())))?;
     }
     let shown = folder.display();
-    note(&format!("next: cd {shown} && cargo test && weir build && weir serve"));
+    note(&format!("next: cd {shown} && cargo test && weir build && weir test && weir serve"));
     Output::stdout(|output| match global.json {
         true => output.json(&json!({ "project": shown.to_string() })),
         false => output.line(&shown.to_string()),

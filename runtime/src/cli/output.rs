@@ -208,6 +208,15 @@ impl<'w> Output<'w> {
         Ok(writeln!(self.to, "{}", printable(text, Lines::Kept))?)
     }
 
+    /// Writes one line, in a colour where there is one.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn toned(&mut self, tone: Option<Tone>, text: &str) -> Result<(), CliError> {
+        let (on, off) = self.paint(false, tone);
+        Ok(writeln!(self.to, "{on}{}{off}", printable(text, Lines::Kept))?)
+    }
+
     /// Writes one JSON value on a line. JSON has no raw control characters, so nothing is replaced.
     ///
     /// # Errors

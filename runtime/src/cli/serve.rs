@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::{CliError, EXIT_FAILED, EXIT_INTERRUPTED, Global, Output};
 use crate::app::{App, StartError, Stop};
+use crate::clock;
 
 /// How long threads may take to end once everything is settled: a host call of a guest that was cut off may still hold one.
 const THREADS_END: Duration = Duration::from_secs(1);
@@ -23,6 +24,9 @@ pub struct Serve {}
 /// Why the server can't start; exit code 2 when the configuration or a component is wrong, 1 otherwise.
 pub fn run(_: &Serve, global: &Global) -> Result<ExitCode, CliError> {
     let config = global.load()?;
+    if clock::IS_TEST {
+        tracing::warn!("this is a test build: the time comes from a file");
+    }
     let server = runtime("weir", Builder::new_multi_thread().worker_threads(2))?;
     let guests = runtime("weir-guest", &mut Builder::new_multi_thread())?;
     let given_back = server.block_on(async {

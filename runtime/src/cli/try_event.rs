@@ -32,7 +32,8 @@ const DEFAULTS: &str = "[queue.try]\nurl = \"memory:\"\n[handler.try]\nqueue = \
 
 /// Runs one event or dead letter here: what it comes to, what it costs, which mails it would send.
 ///
-/// It runs in the sandbox and under the limits of the server. Mail is not sent and nothing is published unless --live is given.
+/// It runs in the sandbox and under the limits of the server. Mail is not sent, nothing is published and no HTTP request leaves unless
+/// --live is given.
 /// Exit code 0 when the handler is done, 1 when the event would be tried again or given up, 2 when the component can't be used.
 #[derive(Debug, clap::Args)]
 pub struct Try {
@@ -46,7 +47,7 @@ pub struct Try {
     /// default limits and no grants.
     #[arg(long, value_name = "NAME")]
     pub handler: Option<String>,
-    /// Really sends the mails and publishes the events.
+    /// Really sends the mails, makes the HTTP requests and publishes the events.
     #[arg(long)]
     pub live: bool,
     /// Which server is asked for a dead letter.
@@ -208,7 +209,7 @@ fn pick<'c>(
 }
 
 /// A configuration of one handler with every default, and of nothing else.
-fn defaults(overrides: &[String]) -> Result<Config, CliError> {
+pub(super) fn defaults(overrides: &[String]) -> Result<Config, CliError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let surroundings = Surroundings { env: &|_| None, folder: std::env::current_dir()?, cores };
     config::read_text(DEFAULTS, Path::new(Global::CONFIG), overrides, &surroundings).map_err(CliError::Config)
@@ -222,10 +223,10 @@ fn effects(args: &Try, config: &Config, trial: &Trial) -> Result<Effects, CliErr
     }
     // Without these there is nothing to look up; what is published leaves when the handler is done.
     if grants.email.is_none() && grants.keyvalue.is_empty() {
-        return Ok(Effects::Captured(None));
+        return Ok(Effects::Live(None));
     }
     match direct::made_store(config) {
-        Ok(store) => Ok(Effects::Live(store)),
+        Ok(store) => Ok(Effects::Live(Some(store))),
         Err(CliError::Failed(why)) => {
             let text = format!("`--live` needs the store, which knows the mails sent before and has the buckets: {why}");
             Err(CliError::Failed(text))

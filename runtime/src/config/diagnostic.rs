@@ -141,6 +141,8 @@ fn clip(text: &str) -> String {
 pub struct Problems {
     list: Vec<Problem>,
     left_out: usize,
+    /// Instead of "the configuration".
+    what: Option<&'static str>,
 }
 
 impl Problems {
@@ -150,6 +152,11 @@ impl Problems {
         } else {
             self.left_out += 1;
         }
+    }
+
+    /// The same, told as of something else than the configuration.
+    pub(super) fn of(self, what: &'static str) -> Self {
+        Self { what: Some(what), ..self }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -177,7 +184,8 @@ impl Problems {
         }
         let count = self.list.len() + self.left_out;
         let one_or_more = if count == 1 { "error" } else { "errors" };
-        text.push_str(&format!("{count} {one_or_more} in the configuration"));
+        let what = self.what.unwrap_or("the configuration");
+        text.push_str(&format!("{count} {one_or_more} in {what}"));
         if self.left_out > 0 {
             text.push_str(&format!(" ({PROBLEMS_MAX} shown)"));
         }
@@ -187,7 +195,7 @@ impl Problems {
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
-        Self { list: vec![problem], left_out: 0 }
+        Self { list: vec![problem], ..Self::default() }
     }
 }
 

@@ -8,7 +8,7 @@ use lettre::message::Mailbox;
 use super::queues::undefined;
 use super::section::Section;
 use super::values::{Form, RATE, rate};
-use super::{EmailGrant, Grants, PublishGrant, buckets, relay};
+use super::{EmailGrant, Grants, PublishGrant, buckets, http_grant, relay};
 
 const RELAY: Form =
     Form::new("a mail relay", "such as `smtp://user:${SMTP_PASSWORD}@host:587`, `smtps://host:465` or `file:./outbox`");
@@ -20,10 +20,11 @@ const PUBLISH: Form = Form::new("a list of queues", "such as `[\"events\", \"sel
 
 /// Reads the grants of a handler; `queues` are those that are defined.
 pub(super) fn read(section: &mut Section<'_, '_>, queues: &BTreeSet<String>) -> Grants {
-    section.later(&["http", "files", "env", "args", "secrets"]);
+    section.later(&["files", "env", "args", "secrets"]);
     Grants {
         email: section.optional("email", email).flatten(),
         publish: publish(section, queues),
+        http: http_grant::read(section),
         keyvalue: buckets::read(section),
     }
 }

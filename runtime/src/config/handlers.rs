@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::batch::{self, Batch};
 use super::diagnostic::Finding;
+use super::interpolate::Interpolated;
 use super::reader::Field;
-use super::section::{Section, nearest};
+use super::section::Section;
 use super::tree::Value;
 use super::values::{BACKOFF, Form, TEXT, backoff};
-use super::{BatchPolicy, Ceilings, ConfigValue, Export, HandlerConfig, RetryPolicy, filter, grants, limits, queues, server};
+use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, Secret, filter, grants, limits, queues, server};
 
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
-const RUN: Form = Form::new("a way to run", "`\"auto\"`, `\"handler\"` or `\"batch\"`");
 const ORDER_BY: Form = Form::new("the name of an attribute", "such as `subject` or `partitionkey`: letters a-z and digits");
 const ISOLATION: Form = Form::new("an isolation", "`\"fresh\"`");
 
@@ -35,15 +36,6 @@ const AGE_MIN: Duration = Duration::from_millis(1);
 /// The store keeps each event of the window: a month of them is a mistake.
 const DUPLICATES_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
 
-/// Ways to run that come later (surface.md §1, `run`; DESIGN.md §5).
-const RUN_LATER: [&str; 3] = ["http", "command", "messaging"];
-
-/// More than `concurrency` can ever be; a misplaced digit is told.
-const BATCH_MAX: u32 = 10_000;
-
-/// What waits for others to come holds a permit and a lease meanwhile: what is to be gathered for longer, a handler gathers by itself.
-const BATCH_WAIT_MAX: Duration = Duration::from_secs(60);
-
 pub(super) fn read(
     root: &mut Section<'_, '_>,
     queues: &BTreeSet<String>,
@@ -53,7 +45,7 @@ pub(super) fn read(
     read.into_iter().filter_map(|(name, config)| Some((name, config?))).collect()
 }
 
-fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
+pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
     section.later(&["trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
@@ -63,7 +55,7 @@ fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &C
         }
     };
     let queues = queues::names(section, known);
-    let (run, batch) = (export(section), batch(section));
+    let (run, batch) = (batch::export(section), batch::read(section));
     let needs =
         limits::Needs { queues: queues.as_ref().map_or(1, Vec::len).max(1), batch: batch.as_ref().map_or(1, Batch::size) };
     let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, &needs, ceilings);
@@ -110,7 +102,7 @@ fn attribute(text: &str) -> Result<String, String> {
 }
 
 /// A path as it is written in a text, absolute.
-fn path(section: &mut Section<'_, '_>, field: &Field, form: &Form) -> Option<PathBuf> {
+pub(super) fn path(section: &mut Section<'_, '_>, field: &Field, form: &Form) -> Option<PathBuf> {
     let base = section.reader.base(field);
     section.reader.parse(field, form, |text| match server::path(text)? {
         folder if folder.ends_with('/') || folder == "." || folder.ends_with("..") => Err("it names a folder".to_owned()),
@@ -127,73 +119,8 @@ fn refuse_other_isolation(section: &mut Section<'_, '_>) {
     }
 }
 
-/// `run`; none: whatever the component exports.
-fn export(section: &mut Section<'_, '_>) -> Option<Export> {
-    let field = section.take("run")?;
-    let run = section.reader.parse(&field, &RUN, |text| match text {
-        "auto" => Ok(Some(None)),
-        "handler" => Ok(Some(Some(Export::Handler))),
-        "batch" => Ok(Some(Some(Export::Batch))),
-        later if RUN_LATER.contains(&later) => Ok(None),
-        other => Err(match nearest(other, ["auto", "handler", "batch"].into_iter().chain(RUN_LATER)) {
-            Some((nearest, true)) => format!("did you mean `{nearest}`?"),
-            _ => String::new(),
-        }),
-    })?;
-    if run.is_none() {
-        refuse_value(section, &field, "run", "`\"auto\"`, `\"handler\"` or `\"batch\"`");
-    }
-    run.flatten()
-}
-
-/// `batch` as it is written, and where, for what is wrong with it beside other keys.
-struct Batch {
-    policy: BatchPolicy,
-    key: Field,
-}
-
-impl Batch {
-    fn size(&self) -> usize {
-        self.policy.size as usize
-    }
-
-    /// What holds of it. `slots` is how many events of one queue may run at once.
-    fn fits(self, section: &mut Section<'_, '_>, run: Option<Export>, slots: usize) -> Option<BatchPolicy> {
-        let mut refuse = |message: String, expected: String| {
-            let finding = Finding { key: self.key.key.clone(), message, expected, ..Finding::default() };
-            section.reader.report(&self.key.name, finding);
-        };
-        if run == Some(Export::Handler) {
-            refuse(
-                "`batch` is for batch handlers, and `run = \"handler\"` takes one event a call".to_owned(),
-                "no `batch`, or `run = \"batch\"`".to_owned(),
-            );
-        }
-        if self.size() > slots {
-            refuse(
-                format!("`batch.size` is more than may run at once of one queue ({slots})"),
-                "a `size` of at most that, or a larger `concurrency`: it counts events, shared by the queues that the handler reads"
-                    .to_owned(),
-            );
-        }
-        Some(self.policy)
-    }
-}
-
-fn batch(section: &mut Section<'_, '_>) -> Option<Batch> {
-    let field = section.take("batch")?;
-    let key = Field { key: field.key.clone(), name: field.name.clone(), node: field.node.clone() };
-    let pattern = section.pattern("batch");
-    let default = BatchPolicy::default();
-    let policy = section.descend(field, pattern, |section| BatchPolicy {
-        size: section.number("size", 1..=BATCH_MAX).unwrap_or(default.size),
-        wait: section.duration("wait", Duration::ZERO..=BATCH_WAIT_MAX).unwrap_or(default.wait),
-    });
-    Some(Batch { policy, key })
-}
-
 /// Refuses a value that only a later version has.
-fn refuse_value(section: &mut Section<'_, '_>, field: &Field, name: &str, now: &str) {
+pub(super) fn refuse_value(section: &mut Section<'_, '_>, field: &Field, name: &str, now: &str) {
     let finding = Finding {
         key: field.key.clone(),
         message: format!("`{name}`: not in this version yet"),
@@ -219,19 +146,27 @@ fn retry(section: &mut Section<'_, '_>) -> RetryPolicy {
 }
 
 /// `[handler.*.config]`: whatever keys the handler wants; each a text, or `{ file = … }`.
-fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)> {
+pub(super) fn values(section: &mut Section<'_, '_>) -> Vec<(String, ConfigValue)> {
     const VALUE: Form = Form::new("a text or a file", "such as `\"QA\"` or `{ file = \"rules.toml\" }`");
     let pattern = section.any();
     let mut values = Vec::new();
     for (name, field) in section.drain() {
         let value = match &field.node.value {
             Value::Table(_) => section.descend(field, pattern.clone(), file).map(ConfigValue::File),
-            Value::Text(_) => section.reader.parse(&field, &TEXT, |text| Ok(ConfigValue::Text(text.to_owned()))),
-            _ => section.reader.parse(&field, &VALUE, |text| Ok(ConfigValue::Text(text.to_owned()))),
+            Value::Text(_) => section.reader.text(&field, &TEXT).map(text),
+            _ => section.reader.text(&field, &VALUE).map(text),
         };
         values.extend(value.map(|value| (name, value)));
     }
     values
+}
+
+/// A text that values were put into is known as such.
+fn text(done: Interpolated) -> ConfigValue {
+    if done.values.is_empty() {
+        return ConfigValue::Text(done.text);
+    }
+    ConfigValue::Secret { text: Secret(done.text), values: done.values.into_iter().map(Secret).collect() }
 }
 
 /// `{ file = … }`: its text is passed as it is.

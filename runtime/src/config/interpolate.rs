@@ -31,6 +31,8 @@ pub(super) struct Interpolated {
     pub(super) text: String,
     /// What values were put in, as `${NAME}`: where there are any, the text must not be shown.
     pub(super) replaced: Vec<String>,
+    /// Those values that came from the environment or a file, as they came; not a default, which stands in weir.toml for all to read.
+    pub(super) values: Vec<String>,
 }
 
 /// Why a value cannot be put in; tells no value.
@@ -56,12 +58,12 @@ pub(super) fn interpolate(written: &str, lookup: &Lookup<'_>) -> Result<Interpol
     let pieces = split(written)?;
     let userinfo_end = userinfo_end(&pieces);
     let mut text = String::with_capacity(written.len());
-    let mut replaced = Vec::new();
+    let (mut replaced, mut values) = (Vec::new(), Vec::new());
     for (index, piece) in pieces.iter().enumerate() {
         match piece {
             Piece::Literal(literal) => text.push_str(literal),
             Piece::Reference(reference) => {
-                let value = resolve(reference, lookup)?;
+                let (value, is_default) = resolve(reference, lookup)?;
                 let end = reference.find(":-").unwrap_or(reference.len() - 1);
                 replaced.push(format!("{}}}", reference.get(..end).unwrap_or_default()));
                 if index < userinfo_end {
@@ -69,10 +71,13 @@ pub(super) fn interpolate(written: &str, lookup: &Lookup<'_>) -> Result<Interpol
                 } else {
                     text.push_str(&value);
                 }
+                if !is_default {
+                    values.push(value);
+                }
             }
         }
     }
-    Ok(Interpolated { text, replaced })
+    Ok(Interpolated { text, replaced, values })
 }
 
 fn split(written: &str) -> Result<Vec<Piece<'_>>, Fault> {
@@ -125,11 +130,13 @@ fn userinfo_end(pieces: &[Piece<'_>]) -> usize {
     end
 }
 
-fn resolve(reference: &str, lookup: &Lookup<'_>) -> Result<String, Fault> {
+/// The value, and whether it is the default that was written.
+fn resolve(reference: &str, lookup: &Lookup<'_>) -> Result<(String, bool), Fault> {
     let fault = |message: String, expected: &str| Fault { piece: reference.to_owned(), message, expected: expected.to_owned() };
     let inside = reference.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
     if let Some(path) = inside.strip_prefix("file:") {
-        return read(path, lookup.base).map_err(|why| fault(why, "a readable text file of at most 64 KiB"));
+        let text = read(path, lookup.base).map_err(|why| fault(why, "a readable text file of at most 64 KiB"))?;
+        return Ok((text, false));
     }
     if inside.starts_with("secret:") {
         let expected = "`${NAME}`, `${NAME:-default}` or `${file:/path}`; `$${` is a plain `${`";
@@ -144,11 +151,12 @@ fn resolve(reference: &str, lookup: &Lookup<'_>) -> Result<String, Fault> {
     }
     let value = (lookup.variable)(name);
     match (value, default) {
-        (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
+        (Some(value), Some(default)) if value.is_empty() => Ok((default.to_owned(), true)),
         (Some(value), _) => value
             .into_string()
+            .map(|value| (value, false))
             .map_err(|_| fault(format!("environment variable `{name}` is not UTF-8"), "a variable whose value is UTF-8")),
-        (None, Some(default)) => Ok(default.to_owned()),
+        (None, Some(default)) => Ok((default.to_owned(), true)),
         (None, None) => Err(fault(
             format!("environment variable `{name}` is not set"),
             &format!("`{name}` in the environment, or a default: `${{{name}:-default}}`"),
@@ -213,6 +221,8 @@ mod tests {
             assert_eq!(run(written).map(|done| done.text), Ok(expected.to_owned()), "{written}");
         }
         assert_eq!(run("a${USER}b${MISSING:-c}").unwrap().replaced, ["${USER}", "${MISSING}"]);
+        assert_eq!(run("a${USER}b${MISSING:-c}").unwrap().values, ["ann"]);
+        assert_eq!(run("smtp://u:${PW}@h").unwrap().values, ["p@s:s/w${USER}"]);
         assert!(run("$${USER}").unwrap().replaced.is_empty());
     }
 

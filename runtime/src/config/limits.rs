@@ -93,8 +93,26 @@ pub struct ShownLimit {
     pub from: Origin,
 }
 
+/// The defaults of surface.md §1.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: 100_000_000,
+            memory: 64 << 20,
+            tables: 100_000,
+            handles: 1_000,
+            deadline: Duration::from_secs(30),
+            output: 256 << 10,
+            requests: 20,
+            publishes: 100,
+            published: 4 << 20,
+            response: 8 << 20,
+        }
+    }
+}
+
 impl HandlerConfig {
-    /// The limits that bind in this version, with where each came from. The one on responses comes with its import.
+    /// The limits that bind in this version, with where each came from.
     #[must_use]
     pub fn shown_limits(&self) -> Vec<ShownLimit> {
         let limits = &self.limits;
@@ -108,6 +126,7 @@ impl HandlerConfig {
             ("requests", LimitValue::Count(limits.requests.into())),
             ("publishes", LimitValue::Count(limits.publishes.into())),
             ("published", LimitValue::Size(limits.published)),
+            ("response", LimitValue::Size(limits.response)),
         ];
         values.into_iter().map(|(name, value)| ShownLimit { name, value, from: self.limit_sources.get(name) }).collect()
     }
@@ -122,7 +141,6 @@ struct Bound {
 
 pub(super) fn read(section: &mut Section<'_, '_>, ceilings: &Ceilings) -> (Limits, LimitSources) {
     use LimitValue::{Count, Size, Time};
-    section.later(&["response"]);
     let default = Limits::default();
     let mut sources = LimitSources::default();
     let mut limit = |name, default, ceiling| {
@@ -150,7 +168,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, ceilings: &Ceilings) -> (Limit
         requests: small(limit("requests", Count(default.requests.into()), Count(ceilings.requests.into()))),
         publishes: small(limit("publishes", Count(default.publishes.into()), Count(ceilings.publishes.into()))),
         published: count(limit("published", Size(default.published), Size(ceilings.published))),
-        ..default
+        response: count(limit("response", Size(default.response), Size(ceilings.response))),
     };
     (limits, sources)
 }

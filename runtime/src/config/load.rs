@@ -32,12 +32,17 @@ pub struct Surroundings<'e> {
 /// # Errors
 /// All that is wrong with it.
 pub fn load(file: &Path, overrides: &[String]) -> Result<Config, Problems> {
+    load_in(file, overrides, &process()?)
+}
+
+/// The process's own surroundings.
+pub(super) fn process() -> Result<Surroundings<'static>, Problems> {
     let folder = std::env::current_dir().map_err(|error| {
         let message = format!("the current folder is not known: {error}");
-        Problem::of_file(&file.display().to_string(), message, "no folder", "to be started in a folder that exists")
+        Problem::of_file(".", message, "no folder", "to be started in a folder that exists")
     })?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    load_in(file, overrides, &Surroundings { env: &|name| std::env::var_os(name), folder, cores })
+    Ok(Surroundings { env: &|name| std::env::var_os(name), folder, cores })
 }
 
 /// Reads a configuration file in the given surroundings.
@@ -45,15 +50,19 @@ pub fn load(file: &Path, overrides: &[String]) -> Result<Config, Problems> {
 /// # Errors
 /// All that is wrong with it.
 pub fn load_in(file: &Path, overrides: &[String], surroundings: &Surroundings<'_>) -> Result<Config, Problems> {
+    let text = read_file(file, surroundings, "a weir.toml in this folder, or another one named with `-c FILE`")?;
+    read_text(&text, file, overrides, surroundings)
+}
+
+/// The text of a file under bounds; `expected` is what to name where there is none.
+pub(super) fn read_file(file: &Path, surroundings: &Surroundings<'_>, expected: &str) -> Result<String, Problems> {
     let shown = file.display().to_string();
     let path = surroundings.folder.join(file);
     let mut bytes = Vec::new();
     let read = File::open(&path).and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         let (message, expected) = match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                (format!("`{shown}` does not exist"), "a weir.toml in this folder, or another one named with `-c FILE`")
-            }
+            std::io::ErrorKind::NotFound => (format!("`{shown}` does not exist"), expected),
             _ => (format!("`{shown}` cannot be read: {error}"), "a file that this user may read"),
         };
         return Err(Problem::of_file(&shown, message, "no readable file", expected).into());
@@ -63,7 +72,7 @@ pub fn load_in(file: &Path, overrides: &[String], surroundings: &Surroundings<'_
         return Err(Problem::of_file(&shown, message, "over 1MiB", "at most 1MiB").into());
     }
     match String::from_utf8(bytes) {
-        Ok(text) => read_text(&text, file, overrides, surroundings),
+        Ok(text) => Ok(text),
         Err(error) => {
             let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
             let message = format!("`{shown}` is not UTF-8 in line {line}");
@@ -88,14 +97,8 @@ pub(super) fn read_known(
     surroundings: &Surroundings<'_>,
 ) -> (Result<Config, Problems>, BTreeSet<String>) {
     let path = surroundings.folder.join(file);
-    let base = path.parent().unwrap_or(&path).to_owned();
-    let mut reader = Reader {
-        sources: vec![Source::new(file.display().to_string(), text, base)],
-        surroundings,
-        problems: Problems::default(),
-        known: BTreeSet::new(),
-    };
-    let Some(mut table) = parse(&mut reader, text) else {
+    let (mut reader, table) = read_source(text, file, surroundings);
+    let Some(mut table) = table else {
         return (Err(reader.problems.sorted()), reader.known);
     };
     for text in overrides {
@@ -108,6 +111,20 @@ pub(super) fn read_known(
     let config = Section::root(&mut reader, table, |root| config(root, path));
     let result = if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems.sorted()) };
     (result, reader.known)
+}
+
+/// The tree of a text, and a reader that has noted what is wrong with its syntax.
+pub(super) fn read_source<'e>(text: &str, file: &Path, surroundings: &'e Surroundings<'e>) -> (Reader<'e>, Option<Table>) {
+    let path = surroundings.folder.join(file);
+    let base = path.parent().unwrap_or(&path).to_owned();
+    let mut reader = Reader {
+        sources: vec![Source::new(file.display().to_string(), text, base)],
+        surroundings,
+        problems: Problems::default(),
+        known: BTreeSet::new(),
+    };
+    let table = parse(&mut reader, text);
+    (reader, table)
 }
 
 /// The tree of the file; none where it is no TOML: then nothing else is judged, for a slip of syntax hides keys.

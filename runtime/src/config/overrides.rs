@@ -87,6 +87,6 @@ fn shift(node: &mut Node, by: usize) {
                 shift(&mut entry.node, by);
             }
         }
-        Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Other => {}
+        Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Float(_) | Value::Time(_) | Value::Taken => {}
     }
 }

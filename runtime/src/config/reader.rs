@@ -84,7 +84,7 @@ impl Reader<'_> {
     pub(super) fn text(&mut self, field: &Field, form: &Form) -> Option<Interpolated> {
         let written = match (&field.node.value, &field.node.typed) {
             (Value::Text(text), _) => text,
-            (Value::Number(_) | Value::Flag(_) | Value::Other, Some(typed)) => typed,
+            (Value::Number(_) | Value::Flag(_) | Value::Float(_) | Value::Time(_), Some(typed)) => typed,
             (Value::Number(_), None) => {
                 self.refuse_form(field, form, "a text stands in quotes".to_owned());
                 return None;
@@ -104,6 +104,12 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// The line of a place, from 1.
+    pub(super) fn line(&self, place: &Place) -> usize {
+        let before = self.sources.get(place.source).and_then(|source| source.shown.get(..place.span.start));
+        before.map_or(0, |before| before.matches('\n').count()) + 1
     }
 
     /// What stands at a place, secrets masked.

@@ -3,6 +3,16 @@
 //! It works on the text, not on the parsed tree, because a syntax error is shown too and then there may be no tree. It errs on the
 //! side of hiding: a line may lose more than its secret. `${NAME}` stays as written, for it tells no value.
 
+/// A text that must not appear in logs, errors, metrics or answers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// The last words of keys whose value is a secret: tokens of `[server]`, and what `[secret.*]` holds.
 const SECRET_KEYS: [&str; 3] = ["token", "publish-token", "value"];
 

@@ -195,6 +195,21 @@ impl<'e> Section<'_, 'e> {
         pattern
     }
 
+    /// Whether a key is there; this does not ask for it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
+    /// Whether every key has been asked for.
+    pub(super) fn is_read(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The line where this table stands, from 1.
+    pub(super) fn line(&self) -> usize {
+        self.reader.line(&self.at)
+    }
+
     /// The pattern of keys in the tables of a list: each of them is read with [`Section::descend`].
     pub(super) fn below(&self, name: &str) -> String {
         join(&self.pattern, name)
@@ -211,7 +226,7 @@ impl<'e> Section<'_, 'e> {
 
     /// Reads the table that this value has to be.
     pub(super) fn descend<T>(&mut self, mut field: Field, pattern: String, read: impl FnOnce(&mut Section<'_, 'e>) -> T) -> T {
-        let (table, broken) = match std::mem::replace(&mut field.node.value, Value::Other) {
+        let (table, broken) = match std::mem::replace(&mut field.node.value, Value::Taken) {
             Value::Table(table) => (table, false),
             _ => {
                 let expected = format!("`[{}]` and its keys below it", field.key);

@@ -65,8 +65,12 @@ pub(super) enum Value {
     Flag(bool),
     List(Vec<Node>),
     Table(Table),
-    /// A float or a date: no key holds one.
-    Other,
+    /// Only data of events holds one.
+    Float(f64),
+    /// A date or a time, as TOML writes it.
+    Time(String),
+    /// What was taken out of the tree.
+    Taken,
 }
 
 impl Node {
@@ -79,7 +83,12 @@ impl Node {
             DeValue::Boolean(flag) => Value::Flag(flag),
             DeValue::Array(items) => Value::List(items.into_iter().map(|item| Self::new(item, source)).collect()),
             DeValue::Table(table) => Value::Table(tree(table, source)),
-            DeValue::Float(_) | DeValue::Datetime(_) => Value::Other,
+            DeValue::Float(number) => match number.as_str().replace('_', "").parse() {
+                Ok(number) => Value::Float(number),
+                // Never: the parser has read it.
+                Err(_) => Value::Taken,
+            },
+            DeValue::Datetime(time) => Value::Time(time.to_string()),
         };
         Self { value, place, typed: None }
     }

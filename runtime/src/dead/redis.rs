@@ -82,9 +82,9 @@ impl RedisDead {
         call
     }
 
-    /// Gives a script the bounds that `pruned` of `common.lua` takes.
+    /// Gives a script what `pruned` of `common.lua` takes.
     fn bound(&self, call: &mut ScriptInvocation) {
-        call.arg(clock::millis(self.bounds.keep)).arg(self.bounds.bytes).arg(DROPPED_MAX);
+        call.arg(clock::now().0).arg(clock::millis(self.bounds.keep)).arg(self.bounds.bytes).arg(DROPPED_MAX);
     }
 
     fn say_dropped(&self, count: u64) {

@@ -12,17 +12,17 @@ use crate::verdict::is_exhausted;
 
 /// What a handler takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules<'a> {
-    pub(super) handler: &'a str,
-    pub(super) filter: Option<&'a Filter>,
-    pub(super) retry: &'a RetryPolicy,
+pub(crate) struct Rules<'a> {
+    pub(crate) handler: &'a str,
+    pub(crate) filter: Option<&'a Filter>,
+    pub(crate) retry: &'a RetryPolicy,
     /// Most handlers that an event may descend through.
-    pub(super) hops: u32,
+    pub(crate) hops: u32,
 }
 
 /// What is to become of an event that arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(crate) enum Admission {
     /// It runs.
     Run,
     /// The filter said no, or it is for another handler; with why the filter had no answer.
@@ -34,7 +34,7 @@ pub(super) enum Admission {
 }
 
 /// Decides as the event arrives, before it is put on its lane.
-pub(super) fn admit(event: &Event, tries: Tries, rules: &Rules<'_>) -> Admission {
+pub(crate) fn admit(event: &Event, tries: Tries, rules: &Rules<'_>) -> Admission {
     match event.extension(HANDLER) {
         Some(handler) if handler == rules.handler => {}
         Some(_) => return Admission::Filtered(None),
@@ -53,7 +53,7 @@ pub(super) fn admit(event: &Event, tries: Tries, rules: &Rules<'_>) -> Admission
 
 /// Whether an event is too old to run (delivery.md §8): older than `expires`, by when its queue had it first, or past its own
 /// `expirytime`. What is addressed to one handler is as old as it likes.
-pub(super) fn is_expired(event: &Event, first_seen: Timestamp, expires: Option<Duration>, now: Timestamp) -> bool {
+pub(crate) fn is_expired(event: &Event, first_seen: Timestamp, expires: Option<Duration>, now: Timestamp) -> bool {
     if is_addressed(event) {
         return false;
     }
@@ -65,7 +65,7 @@ pub(super) fn is_expired(event: &Event, first_seen: Timestamp, expires: Option<D
 }
 
 /// Whether it is for one handler: a replay, or what a handler published to itself.
-pub(super) fn is_addressed(event: &Event) -> bool {
+pub(crate) fn is_addressed(event: &Event) -> bool {
     event.extension(HANDLER).is_some()
 }
 

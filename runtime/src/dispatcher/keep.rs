@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
-use crate::clock::{Timestamp, now};
-use crate::queue::Position;
+use crate::clock::now;
+use crate::queue::{Position, timer};
 
 impl Subscription {
     /// Keeps until nothing more runs.
@@ -18,7 +18,7 @@ impl Subscription {
             tokio::select! {
                 () = ended.cancelled() => return,
                 () = self.work.timed() => {}
-                () = until(due) => {}
+                () = timer::until(due, std::future::pending()) => {}
                 () = tokio::time::sleep_until(full.unwrap_or_else(Instant::now).into()), if full.is_some() => {}
                 lost = self.queue.lapsed(&self.name) => self.lose(&lost),
             }
@@ -31,13 +31,5 @@ impl Subscription {
         tracing::warn!(queue, handler, count, "leases could not be kept: their events run again, perhaps elsewhere");
         let runners = self.work.lose(lost);
         self.start_runners(runners);
-    }
-}
-
-/// Until what waits first is due: nothing else tells of it.
-async fn until(due: Option<Timestamp>) {
-    match due {
-        Some(due) => tokio::time::sleep(due.since(now())).await,
-        None => std::future::pending().await,
     }
 }

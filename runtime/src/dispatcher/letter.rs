@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn whatever_is_given_up_is_asked_for_when_it_comes_again() {
-        let host = Outcome::Host { reason: String::new(), limit: None };
+        let host = Outcome::Host { reason: String::new(), limit: None, after: None };
         let reject = Outcome::Reject { reason: String::new() };
         let before = Tries { failed: 3, outside: 2, outside_since: Some(Timestamp(7)) };
         for (outcome, before, expected) in [

@@ -41,9 +41,9 @@ impl Subscription {
             }
             Ok(())
         };
-        tokio::time::timeout(left.max(LEAST), sending)
-            .await
-            .unwrap_or_else(|_| Err(Outcome::Host { reason: "publishing took longer than the deadline".to_owned(), limit: None }))
+        tokio::time::timeout(left.max(LEAST), sending).await.unwrap_or_else(|_| {
+            Err(Outcome::Host { reason: "publishing took longer than the deadline".to_owned(), limit: None, after: None })
+        })
     }
 
     fn outlet(&self, name: &str) -> Result<Arc<dyn Queue>, Outcome> {
@@ -58,6 +58,6 @@ fn failed(name: &str, error: &QueueError) -> Outcome {
     let reason = format!("publishing to queue `{name}`: {error}");
     match error {
         QueueError::TooLarge { .. } => Outcome::Reject { reason },
-        _ => Outcome::Host { reason, limit: None },
+        _ => Outcome::Host { reason, limit: None, after: None },
     }
 }

@@ -19,7 +19,7 @@ use super::letter::given_up;
 use crate::clock::now;
 use crate::filter::EvaluationError;
 use crate::outcome::Outcome;
-use crate::queue::{Delivery, QueueError};
+use crate::queue::{Delivery, QueueError, timer};
 use crate::verdict::Verdict;
 
 /// How long the runners of a subscription may take nothing while events wait, before each gets a runner of its own: a run is short in
@@ -166,7 +166,7 @@ impl Subscription {
 /// Waits until a shut gate is to be looked at again: the time at which the breaker lets a probe through, and nothing else tells of it.
 async fn until(gate: Gate) {
     match gate {
-        Gate::Shut(Some(until)) => tokio::time::sleep(until.since(now())).await,
+        Gate::Shut(until) => timer::until(until, std::future::pending()).await,
         _ => std::future::pending().await,
     }
 }

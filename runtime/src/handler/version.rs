@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::clock::{Timestamp, now};
-use crate::config::{ConfigValue, Export, HandlerConfig, Server};
+use crate::config::{ConfigValue, Export, HandlerConfig, Secret, Server};
 use crate::keyvalue::Places;
 use crate::mail::{Mailer, Relays};
+use crate::outgoing::Outgoing;
 use crate::sandbox::inspect::Inspection;
+use crate::sandbox::redact::Redactor;
 use crate::sandbox::{self, LoadError, Permits, Program, Sandbox, Setup};
 
 /// Largest text of one `{ file = … }`: it goes into every instance that asks for it.
@@ -51,6 +53,8 @@ pub struct Loader {
     pub sandbox: Arc<Sandbox>,
     /// Connections to relays.
     pub relays: Relays,
+    /// Outgoing HTTP.
+    pub outgoing: Outgoing,
     /// Where buckets are.
     pub buckets: Places,
     /// `[server]`.
@@ -61,11 +65,18 @@ pub struct Loader {
 
 /// What a version is made of, as read: not yet compiled.
 pub struct Source {
-    bytes: Vec<u8>,
-    inspection: Inspection,
+    component: Arc<(Vec<u8>, Inspection)>,
     config: Vec<(String, String)>,
     /// See [`Version::fingerprint`].
     pub fingerprint: String,
+}
+
+impl Source {
+    /// The whole digest of the component: `sha256:…`.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.component.1.digest
+    }
 }
 
 impl Loader {
@@ -82,7 +93,8 @@ impl Loader {
         for part in config.iter().flat_map(|(key, text)| [key, text]) {
             fingerprint.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }
-        Ok(Source { bytes, inspection, config, fingerprint: fingerprint.finalize().to_hex().to_string() })
+        let fingerprint = fingerprint.finalize().to_hex().to_string();
+        Ok(Source { component: Arc::new((bytes, inspection)), config, fingerprint })
     }
 
     /// Checks, compiles and probes a version. The compiling is done on a thread for blocking work.
@@ -90,15 +102,47 @@ impl Loader {
     /// # Errors
     /// Names the component's file and why it can't be used.
     pub async fn load(self: &Arc<Self>, name: &str, config: &HandlerConfig, source: Source) -> Result<Version, LoadProblem> {
+        Self::admit(name, config, &source)?;
+        let program = self.compile(config, &source).await?;
+        self.ready(name, config, source, program).await
+    }
+
+    /// Checks what a component exports and imports against the handler's grants.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub fn admit(name: &str, config: &HandlerConfig, source: &Source) -> Result<(), LoadProblem> {
+        let admitted = Sandbox::admit(&source.component.1, name, &config.grants);
+        admitted.map_err(|why| LoadProblem { file: config.component.clone(), why })
+    }
+
+    /// Compiles a component that is admitted.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub async fn compile(&self, config: &HandlerConfig, source: &Source) -> Result<Program, LoadProblem> {
         let problem = |why| LoadProblem { file: config.component.clone(), why };
-        Sandbox::admit(&source.inspection, name, &config.grants).map_err(problem)?;
-        let export = export(&source.inspection, config).map_err(problem)?;
-        let (sandbox, fingerprint) = (Arc::clone(&self.sandbox), source.fingerprint);
-        let compiled = tokio::task::spawn_blocking(move || sandbox.program_as(export, &source.bytes, &source.inspection)).await;
-        let program = match compiled {
-            Ok(program) => program.map_err(problem)?,
-            Err(error) => return Err(problem(LoadError::Unusable(format!("the compiler failed: {error}")))),
-        };
+        let export = export(&source.component.1, config).map_err(problem)?;
+        let (sandbox, component) = (Arc::clone(&self.sandbox), Arc::clone(&source.component));
+        match tokio::task::spawn_blocking(move || sandbox.program_as(export, &component.0, &component.1)).await {
+            Ok(program) => program.map_err(problem),
+            Err(error) => Err(problem(LoadError::Unusable(format!("the compiler failed: {error}")))),
+        }
+    }
+
+    /// Makes a version of what [`Loader::compile`] made of the same source, and probes it.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub async fn ready(
+        self: &Arc<Self>,
+        name: &str,
+        config: &HandlerConfig,
+        source: Source,
+        program: Program,
+    ) -> Result<Version, LoadProblem> {
+        let problem = |why| LoadProblem { file: config.component.clone(), why };
+        let fingerprint = source.fingerprint;
         let mailer = match &config.grants.email {
             None => None,
             Some(grant) => Some(
@@ -114,6 +158,8 @@ impl Loader {
             config: source.config,
             mailer,
             publish: config.grants.publish.clone(),
+            http: self.outgoing.client(name, &config.grants.http),
+            redactor: redactor(&config.config),
             buckets,
             max_event: self.server.max_event,
             permits: Permits::new(&self.sandbox),
@@ -139,13 +185,23 @@ pub fn export(inspection: &Inspection, config: &HandlerConfig) -> Result<Export,
 /// Names the file that can't be read.
 pub fn texts(config: &[(String, ConfigValue)]) -> Result<Vec<(String, String)>, LoadProblem> {
     let text = |(key, value): &(String, ConfigValue)| match value {
-        ConfigValue::Text(text) => Ok((key.clone(), text.clone())),
+        ConfigValue::Text(text) | ConfigValue::Secret { text: Secret(text), .. } => Ok((key.clone(), text.clone())),
         ConfigValue::File(file) => {
             let text = read_text(file).map_err(|why| LoadProblem { file: file.clone(), why })?;
             Ok((key.clone(), text))
         }
     };
     config.iter().map(text).collect()
+}
+
+/// What must not be shown of a handler's configuration: what was put in for `${NAME}` and `${file:…}`.
+#[must_use]
+pub fn redactor(config: &[(String, ConfigValue)]) -> Redactor {
+    let secrets = config.iter().filter_map(|(_, value)| match value {
+        ConfigValue::Secret { values, .. } => Some(values.iter().cloned()),
+        ConfigValue::Text(_) | ConfigValue::File(_) => None,
+    });
+    Redactor::new(secrets.flatten())
 }
 
 fn read_text(file: &Path) -> Result<String, LoadError> {

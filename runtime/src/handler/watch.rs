@@ -134,7 +134,7 @@ fn watcher(handlers: &[Arc<Handler>], notice: mpsc::Sender<()>) -> Option<Recomm
 fn files(config: &HandlerConfig) -> impl Iterator<Item = &PathBuf> {
     let texts = config.config.iter().filter_map(|(_, value)| match value {
         ConfigValue::File(file) => Some(file),
-        ConfigValue::Text(_) => None,
+        ConfigValue::Text(_) | ConfigValue::Secret { .. } => None,
     });
     texts.chain([&config.component])
 }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use lettre::address::Envelope;
 use lettre::message::Mailbox;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address::{self, Pattern};
 use super::compose::{Heading, compose};
@@ -229,8 +229,7 @@ impl Mailer {
     async fn turn(&self, job: &Job) -> Result<[OwnedSemaphorePermit; 2], MailError> {
         let now = Instant::now();
         if let Some(limiter) = &self.limiter {
-            let turn = limiter.turn(job.bound).await.map_err(|why| self.no_turn(&why))?;
-            sleep_until(turn).await;
+            limiter.turn(job.bound).await.map_err(|why| self.no_turn(&why))?.rung().await;
         }
         let places = async {
             let memory = Arc::clone(&self.under_way).acquire_many_owned(Relays::weight(job.content.len())).await;

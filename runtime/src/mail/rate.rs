@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::Alarm;
 use crate::config::Rate;
 use crate::store::{Store, StoreError};
 
@@ -39,14 +40,15 @@ impl Limiter {
     }
 
     /// Takes the next turn if it comes within `bound`; else takes nothing.
-    pub(super) async fn turn(&self, bound: Duration) -> Result<Instant, NoTurn> {
+    pub(super) async fn turn(&self, bound: Duration) -> Result<Alarm, NoTurn> {
         if let Some(store) = &self.store
             && let Some(taken) = store.turn(&self.handler, self.own.rate, bound).await.map_err(NoTurn::Unknown)?
         {
             let wait = taken.map_err(NoTurn::In)?;
-            return Ok(Instant::now() + wait);
+            return Ok(Alarm::new(None, wait));
         }
-        self.own.take(Instant::now(), bound).map_err(NoTurn::In)
+        let now = Instant::now();
+        self.own.take(now, bound).map(|turn| Alarm::new(None, turn - now)).map_err(NoTurn::In)
     }
 }
 

@@ -107,10 +107,10 @@ impl Relays {
         self.ledger.idle().await;
     }
 
-    /// What was handed over, in that order; nothing unless these relays are capturing.
+    /// Takes what was handed over since the last time, in that order; nothing unless these relays are capturing.
     #[must_use]
     pub fn captured(&self) -> Vec<CapturedMail> {
-        self.captured.as_ref().map(|captured| captured.mails()).unwrap_or_default()
+        self.captured.as_ref().map(|captured| captured.take()).unwrap_or_default()
     }
 
     pub(super) fn transport(&self, relay: &Relay) -> Result<Arc<Transport>, GrantError> {

@@ -3,16 +3,17 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::clock::{self, Timestamp};
+use crate::clock::{Alarm, Timestamp};
 
-/// Longest single sleep: the wall clock may be set while a timer, which follows the monotonic one, sleeps.
-const SLEEP_MAX: Duration = Duration::from_secs(10);
+/// Longest single wait: the wall clock may be set meanwhile.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Waits until a change, the time, or a while: the caller looks again after each.
-pub(super) async fn until(due: Option<Timestamp>, changed: impl Future<Output = ()>) {
+pub(crate) async fn until(due: Option<Timestamp>, changed: impl Future<Output = ()>) {
     let Some(due) = due else { return changed.await };
+    let alarm = Alarm::new(Some(due), WAIT_MAX);
     tokio::select! {
         () = changed => {}
-        () = tokio::time::sleep(due.since(clock::now()).min(SLEEP_MAX)) => {}
+        () = alarm.rung() => {}
     }
 }

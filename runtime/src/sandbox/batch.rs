@@ -11,6 +11,7 @@ use super::run::{Job, Report, Stopped, bounded, instantiate, report, store};
 use super::state::{Hand, Held, State};
 use super::typed::{AnswerOut, DeliveryIn, EventIn, FailureOut, HandleBatch, ItemIn, extensions, idempotency_key};
 use super::{Program, Setup};
+use crate::clock::Timestamp;
 use crate::outbox::Published;
 use crate::outcome::Outcome;
 
@@ -37,6 +38,11 @@ impl Batch {
 
 /// Runs events in one call.
 pub async fn run(program: &Program, setup: &Arc<Setup>, jobs: &[Job<'_>]) -> Batch {
+    run_at(program, setup, jobs, None).await
+}
+
+/// As [`run`], with a wall clock that shows this time all through the run; none: what time it is.
+pub(super) async fn run_at(program: &Program, setup: &Arc<Setup>, jobs: &[Job<'_>], clock: Option<Timestamp>) -> Batch {
     // One instance, however many events; and all its time, as for one.
     let _permit = setup.permits.acquire().await;
     let begun = Instant::now();
@@ -46,6 +52,7 @@ pub async fn run(program: &Program, setup: &Arc<Setup>, jobs: &[Job<'_>]) -> Bat
         Ok(store) => store,
         Err(error) => return Batch { call: Report::not_loaded(&error, begun), items: Vec::new() },
     };
+    store.data_mut().clock = clock;
     let called = bounded(deadline, call(program, setup, jobs, &mut store)).await;
     split(store, called, setup, begun)
 }
@@ -71,6 +78,8 @@ fn split(mut store: Store<State>, called: Result<Answer, Stopped>, setup: &Setup
     let outside = take_outside(store.data_mut());
     let endings = called.map(|answer| endings(answer, outside.of.len()));
     let (called, endings) = match endings {
+        // One passed the limit on responses: the call may have been done since, but not with all of what it asked for.
+        Ok(Ok(_)) if store.data().noted.over().is_some() => (Ok(Ending::Done), Vec::new()),
         Ok(Ok(endings)) => (Ok(Ending::Done), endings),
         Ok(Err(text)) => (Ok(Ending::Fault { kind: Fault::Other, text }), Vec::new()),
         Err(stopped) => (Err(stopped), Vec::new()),
@@ -80,9 +89,10 @@ fn split(mut store: Store<State>, called: Result<Answer, Stopped>, setup: &Setup
     state.outside = outside.any();
     let published = std::mem::take(&mut state.outbox).into_items(endings.len());
     let limits = state.limits;
+    let redact = |text: String| setup.redactor.redact(text);
     let items = endings.into_iter().zip(published).enumerate().map(|(index, (ending, published))| {
-        let notes = Notes { outside: outside.reason(&ending, index), ..Notes::default() };
-        (classify(ending.into(), notes, &limits), published)
+        let notes = Notes { outside: outside.reason(&ending, index).map(redact), ..Notes::default() };
+        (classify(Ending::from(ending).map_text(redact), notes, &limits), published)
     });
     let items = items.collect();
     Batch { call: report(store, called, setup, begun), items }
@@ -149,7 +159,8 @@ impl Outside {
 }
 
 fn take_outside(state: &mut State) -> Outside {
-    let all = state.outside.take();
+    // Requests name no item.
+    let all = state.outside.take().or_else(|| state.noted.outside());
     let of = match &mut state.hand {
         Hand::Batch(items) => items.iter_mut().map(|held| held.outside.take()).collect(),
         Hand::Nothing | Hand::One(_) => Vec::new(),

@@ -21,6 +21,18 @@ pub(crate) enum Ending {
     Fault { kind: Fault, text: String },
 }
 
+impl Ending {
+    /// The same with another text of the guest's own.
+    pub(crate) fn map_text(self, map: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Done => Self::Done,
+            Self::Retry { reason, after } => Self::Retry { reason: map(reason), after },
+            Self::Reject { reason } => Self::Reject { reason: map(reason) },
+            Self::Fault { kind, text } => Self::Fault { kind, text: map(text) },
+        }
+    }
+}
+
 /// Why a call did not return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -55,7 +67,7 @@ pub(crate) fn classify(ending: Ending, notes: Notes, limits: &Limits) -> Outcome
         Ending::Reject { reason } => return Outcome::Reject { reason: cut(reason) },
         Ending::Retry { reason, after } => {
             return match notes.outside {
-                Some(outside) => host(outside, &reason),
+                Some(outside) => host(outside, &reason, after),
                 None => Outcome::Retry { reason: cut(reason), after },
             };
         }
@@ -63,7 +75,7 @@ pub(crate) fn classify(ending: Ending, notes: Notes, limits: &Limits) -> Outcome
     };
     let text = notes.last_words.unwrap_or(text);
     if let Some(outside) = notes.outside {
-        return host(outside, &text);
+        return host(outside, &text, None);
     }
     let limit = |name, value| Limit { name, value };
     match (kind, notes.denied, notes.over) {
@@ -83,9 +95,9 @@ pub(crate) fn classify(ending: Ending, notes: Notes, limits: &Limits) -> Outcome
     }
 }
 
-fn host(outside: String, said: &str) -> Outcome {
+fn host(outside: String, said: &str, after: Option<Duration>) -> Outcome {
     let reason = if said.is_empty() || outside.contains(said) { outside } else { format!("{outside} (handler: {said})") };
-    Outcome::Host { reason: cut(reason), limit: None }
+    Outcome::Host { reason: cut(reason), limit: None, after }
 }
 
 fn cut(mut reason: String) -> String {

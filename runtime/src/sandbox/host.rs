@@ -19,6 +19,7 @@ pub(crate) fn linker(engine: &Engine, granted: impl Fn(&str) -> bool) -> wasmtim
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     sockets::add(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    http::add(&mut linker)?;
     linker.instance("weir:events/types@0.1.0")?;
     config::add(&mut linker)?;
     logging::add(&mut linker)?;

@@ -174,7 +174,7 @@ pub async fn probe(program: &Program, setup: &Arc<Setup>) -> Result<(), LoadErro
         let function = instance.get_typed_func::<(), (Result<(), String>,)>(&mut store, self_test).map_err(unusable)?;
         match function.call_async(&mut store, ()).await {
             Ok((Ok(()),)) => Ok(()),
-            Ok((Err(text),)) => Err(LoadError::SelfTest(text)),
+            Ok((Err(text),)) => Err(LoadError::SelfTest(setup.redactor.redact(text))),
             Err(error) => Err(LoadError::SelfTest(run::explain(&error, setup, store.data().log.last_words()))),
         }
     };

@@ -8,6 +8,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 
 use super::classify::{Ending, Fault, Notes, classify};
 use super::engine::TICK;
+use super::host::http::OverResponse;
 use super::state::{Hand, State};
 use super::typed::{DeliveryIn, EventIn, Handle, HandleBatch, extensions, idempotency_key};
 use super::{Program, Setup, batch};
@@ -92,6 +93,9 @@ pub(super) fn store(program: &Program, setup: &Arc<Setup>, hand: Hand, deadline:
         if Instant::now() >= store.data().deadline {
             return Err(PastDeadline.into());
         }
+        if store.data().noted.over().is_some() {
+            return Err(OverResponse.into());
+        }
         Ok(UpdateDeadline::Yield(1))
     });
     Ok(store)
@@ -99,8 +103,13 @@ pub(super) fn store(program: &Program, setup: &Arc<Setup>, hand: Hand, deadline:
 
 /// Runs one event; a batch handler gets it as a batch of one.
 pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report {
+    run_at(program, setup, job, None).await
+}
+
+/// Runs one event with a wall clock that shows this time all through the run; none: what time it is. Limits go by real time either way.
+pub async fn run_at(program: &Program, setup: &Arc<Setup>, job: Job<'_>, clock: Option<Timestamp>) -> Report {
     if program.export == Export::Batch {
-        return batch::run(program, setup, &[job]).await.into_one();
+        return batch::run_at(program, setup, &[job], clock).await.into_one();
     }
     // One of the instances is the handler's own; sleepers of other handlers can't take it (sandbox.md §4).
     let _permit = setup.permits.acquire().await;
@@ -111,6 +120,7 @@ pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report 
         Ok(store) => store,
         Err(error) => return Report::not_loaded(&error, begun),
     };
+    store.data_mut().clock = clock;
     let called = bounded(deadline, call(program, setup, &job, &mut store)).await;
     report(store, called, setup, begun)
 }
@@ -135,7 +145,9 @@ pub(super) async fn instantiate(program: &Program, store: &mut Store<State>) -> 
         Ok(instance) => Ok(instance),
         // A guest's start function runs here, under its limits like any other code: what stops it, a host call included, is no fault of
         // loading. Only errors that come out of the guest's own frames have a backtrace.
-        Err(error) if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<WasmBacktrace>() => {
+        Err(error)
+            if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<OverResponse>() || error.is::<WasmBacktrace>() =>
+        {
             Err(Stopped::Called(error))
         }
         Err(error) => Err(Stopped::Loading(error)),
@@ -157,32 +169,36 @@ pub(super) fn report(store: Store<State>, called: Result<Ending, Stopped>, setup
     let left = store.get_fuel().unwrap_or_default();
     let state = store.into_data();
     let fuel = state.limits.fuel.saturating_sub(left);
-    let mut over = state.over;
+    let over_response = state.noted.over();
+    let mut over = state.over.or(over_response);
     if state.log.is_over() {
         over.get_or_insert(Limit { name: "output", value: state.limits.output });
     }
+    let redact = |text: String| setup.redactor.redact(text);
     let (ending, backtrace) = match called {
+        // It was answered with an error, and may have been done since; but not with all of what it asked for.
+        Ok(_) if over_response.is_some() => fault(&OverResponse.into()),
         Ok(ending) => (ending, Vec::new()),
         Err(Stopped::Called(error)) => fault(&error),
         Err(Stopped::Loading(error)) => {
-            let (memory, log) = (state.limiter.peak, state.log.take());
+            let (memory, log) = (state.limiter.peak, redact(state.log.take()));
             return Report { fuel, memory, log, ..Report::not_loaded(&error, begun) };
         }
     };
-    let last_words = matches!(ending, Ending::Fault { .. }).then(|| state.log.last_words()).flatten();
+    let last_words = matches!(ending, Ending::Fault { .. }).then(|| state.log.last_words().map(redact)).flatten();
     let notes = Notes {
-        outside: state.outside,
+        outside: state.outside.or_else(|| state.noted.outside()).map(redact),
         denied: state.limiter.denied,
         over,
         last_words,
         hostcall_bytes: setup.hostcall_bytes() as u64,
     };
     Report {
-        outcome: classify(ending, notes, &state.limits),
+        outcome: classify(ending.map_text(redact), notes, &state.limits),
         fuel,
         memory: state.limiter.peak,
         elapsed: begun.elapsed(),
-        log: state.log.take(),
+        log: redact(state.log.take()),
         backtrace,
         published: state.outbox.into_published(),
     }
@@ -193,7 +209,7 @@ fn not_loaded(error: &wasmtime::Error) -> Outcome {
     if error.is::<PoolConcurrencyLimitError>() {
         // Permits are counted so that this can't be: no fault of the event or its handler, which is tried again (sandbox.md §4).
         tracing::error!(%reason, "the pool has no free slot: this is a bug of Weir");
-        return Outcome::Host { reason, limit: None };
+        return Outcome::Host { reason, limit: None, after: None };
     }
     Outcome::Load { reason }
 }
@@ -201,7 +217,9 @@ fn not_loaded(error: &wasmtime::Error) -> Outcome {
 /// An error of a probe, for people: a limit is named with its value; else what the guest said of it, where it said something.
 pub(super) fn explain(error: &wasmtime::Error, setup: &Setup, last_words: Option<String>) -> String {
     match fault(error) {
-        (Ending::Fault { kind: Fault::Other, .. }, _) => last_words.unwrap_or_else(|| format!("{error:#}")),
+        (Ending::Fault { kind: Fault::Other, .. }, _) => {
+            setup.redactor.redact(last_words.unwrap_or_else(|| format!("{error:#}")))
+        }
         (ending, _) => {
             let notes = Notes { hostcall_bytes: setup.hostcall_bytes() as u64, ..Notes::default() };
             classify(ending, notes, &setup.limits).reason()

@@ -1,17 +1,18 @@
 //! What a store holds while one call runs: the views that host functions borrow, and what they noted.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Setup;
-use super::host::http::Denied;
+use super::host::http::{Noted, Requests};
 use super::host::keyvalue::Asked;
 use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
+use crate::clock::{self, Timestamp};
 use crate::config::Limits;
 use crate::event::Event;
 use crate::mail::MailRun;
@@ -100,6 +101,8 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) hand: Hand,
     pub(crate) deadline: Instant,
+    /// What the wall clock shows all through the run, for a test case; none: what time it is.
+    pub(crate) clock: Option<Timestamp>,
     pub(crate) limiter: Limiter,
     pub(crate) log: GuestLog,
     /// What was published in this run; nothing of it has left.
@@ -112,12 +115,14 @@ pub(crate) struct State {
     pub(crate) outside: Option<String>,
     /// The counted limit that was passed.
     pub(crate) over: Option<Limit>,
+    /// What requests came to.
+    pub(crate) noted: Noted,
     /// Imports that were denied and said so in the log: each once, however often it is called.
     pub(crate) denied: Vec<&'static str>,
     table: ResourceTable,
     // Made on first use: many handlers never touch WASI (engine-floor.md: 0.3 µs an event).
     wasi: Option<WasiCtx>,
-    http: Option<(WasiHttpCtx, Denied)>,
+    http: Option<(WasiHttpCtx, Requests)>,
 }
 
 impl State {
@@ -132,11 +137,13 @@ impl State {
             limits,
             hand,
             deadline,
+            clock: None,
             outbox: Outbox::default(),
             buckets: Asked::default(),
             requests: 0,
             outside: None,
             over: None,
+            noted: Noted::default(),
             denied: Vec::new(),
             table,
             wasi: None,
@@ -153,11 +160,31 @@ impl State {
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
+
+    /// The wall clock that the guest and its effects go by.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.unwrap_or_else(clock::now)
+    }
+}
+
+/// A wall clock that stands still.
+struct Standing(Duration);
+
+impl HostWallClock for Standing {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.0
+    }
 }
 
 /// No folder, no environment, no arguments, no sockets: clocks, random and the log.
-fn wasi(log: &GuestLog) -> WasiCtx {
+fn wasi(log: &GuestLog, clock: Option<Timestamp>) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
+    #[cfg(feature = "test-clock")]
+    wasi.wall_clock(TestClock);
     wasi.stdout(Stream::new(log, false))
         .stderr(Stream::new(log, true))
         .max_random_size(RANDOM_MAX)
@@ -165,7 +192,25 @@ fn wasi(log: &GuestLog) -> WasiCtx {
         .allow_ip_name_lookup(false)
         .allow_tcp(false)
         .allow_udp(false);
+    if let Some(Timestamp(millis)) = clock {
+        wasi.wall_clock(Standing(Duration::from_millis(millis)));
+    }
     wasi.build()
+}
+
+/// What a guest of a test build takes for the time.
+#[cfg(feature = "test-clock")]
+struct TestClock;
+
+#[cfg(feature = "test-clock")]
+impl wasmtime_wasi::HostWallClock for TestClock {
+    fn resolution(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(1)
+    }
+
+    fn now(&self) -> std::time::Duration {
+        crate::clock::wall()
+    }
 }
 
 /// Headers of a size that servers take; everything that is kept for a request counts (sandbox.md §3, host memory).
@@ -177,13 +222,14 @@ fn http() -> WasiHttpCtx {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| wasi(&self.log)), table: &mut self.table }
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| wasi(&self.log, self.clock)), table: &mut self.table }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let (ctx, hooks) = self.http.get_or_insert_with(|| (http(), Denied::new(&self.log)));
+        let made = self.http.take().unwrap_or_else(|| (http(), Requests::new(self)));
+        let (ctx, hooks) = self.http.insert(made);
         WasiHttpCtxView { hooks, table: &mut self.table, ctx }
     }
 }

@@ -47,7 +47,7 @@ pub fn envelope(intake: &Intake) -> Event {
 /// An id that nothing else has: a UUID of version 7, which sorts by time.
 #[must_use]
 pub fn fresh_id() -> String {
-    uuid::Uuid::now_v7().to_string()
+    crate::clock::id().to_string()
 }
 
 /// The `source` of events that came without one.

@@ -1,6 +1,8 @@
 //! The store in Redis, shared by all processes of a group: `[server] store = "redis://…"`.
 //!
-//! All keys carry the hash tag `{weir:GROUP}`, so that the scripts in `store/redis/*.lua` work in a cluster; times are the server's own.
+//! All keys carry the hash tag `{weir:GROUP}`, so that the scripts in `store/redis/*.lua` work in a cluster. The time is an argument of
+//! theirs, from `clock.rs`: a window or a rate is out by as much as the clocks of two processes differ. Leases, and how long Redis keeps
+//! a key that nobody needs any more, are by the server's.
 //! What is answered is as durable as that Redis makes it (`appendonly yes`; `appendfsync always` for what must outlive a power cut).
 //! While it is away every call fails as unavailable, within the connection's own bound in time, and it heals by itself.
 
@@ -152,12 +154,17 @@ impl RedisStore {
         if left == 0 {
             return Ok(());
         }
-        Ok(self.redis.query(cmd("SET").arg(key).arg(message_id).arg("PX").arg(left)).await?)
+        let kept = format!("{} {message_id}", expires.0);
+        Ok(self.redis.query(cmd("SET").arg(key).arg(kept).arg("PX").arg(left)).await?)
     }
 
-    pub(super) async fn mail(&self, identity: &MailIdentity) -> Result<Option<String>, StoreError> {
+    pub(super) async fn mail(&self, identity: &MailIdentity, now: Timestamp) -> Result<Option<String>, StoreError> {
         let key = self.key(&format!("mail:{}", hex::encode(identity)));
-        Ok(self.redis.query(cmd("GET").arg(key)).await?)
+        let kept: Option<String> = self.redis.query(cmd("GET").arg(key)).await?;
+        // Until when, and what.
+        let kept = kept.as_deref().and_then(|kept| kept.split_once(' '));
+        let known = kept.filter(|(expires, _)| expires.parse().is_ok_and(|expires: u64| expires > now.0));
+        Ok(known.map(|(_, message_id)| message_id.to_owned()))
     }
 
     pub(super) async fn claim(
@@ -169,7 +176,7 @@ impl RedisStore {
         let mut claimed = Vec::with_capacity(deliveries.len());
         for part in deliveries.chunks(CALL_MAX) {
             let mut call = CLAIM.prepare_invoke();
-            call.arg(clock::millis(lease).max(1));
+            call.arg(clock::now().0).arg(clock::millis(lease).max(1));
             for delivery in part {
                 call.key(self.event(handler, delivery));
                 call.arg(u8::from(delivery.position.is_some())).arg(self.who(delivery));
@@ -193,7 +200,7 @@ impl RedisStore {
         for part in deliveries.chunks(CALL_MAX) {
             let mut call = KEEP.prepare_invoke();
             call.key(self.key(&format!("ended:{handler}")));
-            call.arg(clock::millis(window).clamp(1, LIFE_MAX)).arg(most);
+            call.arg(clock::now().0).arg(clock::millis(window).clamp(1, LIFE_MAX)).arg(most);
             for delivery in part {
                 call.key(self.event(handler, delivery)).arg(self.who(delivery));
             }
@@ -224,7 +231,7 @@ impl RedisStore {
     ) -> Result<Result<Duration, Duration>, StoreError> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(MICROS_MAX);
         let mut call = TURN.key(self.key(&format!("rate:{handler}")));
-        call.arg(rate.count).arg(micros(rate.per)).arg(micros(bound));
+        call.arg(rate.count).arg(micros(rate.per)).arg(micros(bound)).arg(micros(clock::wall()));
         let (taken, wait): (bool, u64) = self.redis.script(&call).await?;
         let wait = Duration::from_micros(wait);
         Ok(if taken { Ok(wait) } else { Err(wait) })

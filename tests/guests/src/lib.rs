@@ -4,6 +4,7 @@
 //! a world of its own, so that a component names only what its guest calls.
 
 pub mod chance;
+pub mod web;
 pub mod keyvalue;
 
 wit_bindgen::generate!({

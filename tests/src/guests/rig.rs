@@ -16,6 +16,8 @@ use weir_runtime::config::{BucketGrant, Ceilings, EmailGrant, Grants, Limits, Pu
 use weir_runtime::event::Event;
 use weir_runtime::keyvalue::Places;
 use weir_runtime::mail::{Mailer, Relays};
+use weir_runtime::outgoing::{HttpGrant, Outgoing, Pattern};
+use weir_runtime::sandbox::redact::Redactor;
 use weir_runtime::sandbox::{self, Batch, Job, LoadError, Permits, Program, Report, Sandbox, Setup};
 use weir_runtime::store::Store;
 
@@ -56,6 +58,8 @@ pub struct Settings {
     pub relay: Option<Relay>,
     /// `[handler.guest.grants] publish`.
     pub publish: Option<PublishGrant>,
+    /// `[handler.guest.grants] http`.
+    pub http: Vec<HttpGrant>,
     /// `[handler.guest.grants] keyvalue`.
     pub buckets: Vec<BucketGrant>,
 }
@@ -80,6 +84,14 @@ impl Settings {
     #[must_use]
     pub fn mail(mut self, relay: Relay) -> Self {
         self.relay = Some(relay);
+        self
+    }
+
+    /// With leave to make requests.
+    #[must_use]
+    pub fn http(mut self, url: &str, methods: &[&str]) -> Self {
+        let methods = methods.iter().map(|method| (*method).to_owned()).collect();
+        self.http.push(HttpGrant { url: Pattern::parse(url).unwrap(), methods });
         self
     }
 
@@ -135,6 +147,8 @@ pub struct Rig {
     pub sandbox: Arc<Sandbox>,
     // Before the runtime, which its tasks run on.
     relays: Relays,
+    /// By which way requests leave.
+    pub outgoing: Outgoing,
     buckets: Places,
     runtime: Runtime,
     /// A folder for the test's own use.
@@ -157,7 +171,8 @@ impl Rig {
         let store = Store::open(&folder.path().join("data")).unwrap();
         let buckets = Places::new(Arc::clone(&store), "weir", runtime.handle().clone());
         let relays = Relays::new(store, Duration::from_secs(3600), runtime.handle().clone());
-        Self { sandbox, relays, buckets, runtime, folder }
+        let outgoing = Outgoing::new(runtime.handle().clone());
+        Self { sandbox, relays, outgoing, buckets, runtime, folder }
     }
 
     /// Does with a component all that loading a handler does, short of the probe.
@@ -175,6 +190,7 @@ impl Rig {
         let grants = Grants {
             email: settings.relay.as_ref().map(grant),
             publish: settings.publish.clone(),
+            http: settings.http.clone(),
             keyvalue: settings.buckets.clone(),
         };
         Sandbox::admit(&inspection, HANDLER, &grants)?;
@@ -186,6 +202,8 @@ impl Rig {
             config: settings.config.clone(),
             mailer,
             publish: grants.publish,
+            http: self.outgoing.client(HANDLER, &grants.http),
+            redactor: Redactor::default(),
             buckets: self.buckets.granted(HANDLER, &settings.buckets).unwrap(),
             max_event: 1 << 20,
             permits: Permits::new(&self.sandbox),

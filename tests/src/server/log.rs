@@ -52,6 +52,18 @@ impl Log {
         lines.text.join("\n")
     }
 
+    /// How many lines it has so far.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.lines().text.len()
+    }
+
+    /// Whether one of the lines after so many has all of these texts, as they stand in the JSON. Cheap enough to be asked all the time.
+    #[must_use]
+    pub fn has_since(&self, lines: usize, texts: &[&str]) -> bool {
+        self.lines().text.iter().skip(lines).any(|line| texts.iter().all(|text| line.contains(text)))
+    }
+
     /// Its last lines.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -9,11 +9,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Server, binary};
+use crate::clock::Clock;
 
 /// A folder with a `weir.toml`, and what servers leave there.
 #[derive(Debug)]
 pub struct Site {
     folder: TempDir,
+    /// The file that says the time, for a build that takes it from there.
+    clock: Option<PathBuf>,
 }
 
 /// What a command came to.
@@ -31,9 +34,15 @@ impl Site {
     /// A folder with this `weir.toml`; the address, a free port, is put before it.
     #[must_use]
     pub fn new(config: &str) -> Self {
-        let site = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
+        let site = Self { folder: tempfile::tempdir().expect("a temporary folder can be made"), clock: None };
         site.configure(config);
         site
+    }
+
+    /// The same for the build with the feature `test-clock`: its servers and commands have the time of this clock.
+    #[must_use]
+    pub fn with_clock(config: &str, clock: &Clock) -> Self {
+        Self { clock: Some(clock.path()), ..Self::new(config) }
     }
 
     /// Writes another `weir.toml`.
@@ -66,7 +75,8 @@ impl Site {
     /// A command in this folder, not yet run.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary::weir());
+        let mut command = Command::new(if self.clock.is_some() { binary::with_clock() } else { binary::weir() });
+        command.envs(self.clock.as_ref().map(|path| ("WEIR_TEST_CLOCK", path)));
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env_remove("RUST_LOG").env_remove("WEIR_TOKEN").env("NO_COLOR", "1");
         command

@@ -40,6 +40,9 @@ fn every_example_does_what_its_readme_says() {
         for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
             fs::copy(&entry, site.path(&entry.file_name().unwrap().to_string_lossy())).unwrap();
         }
+        if readme.contains("weir test ") {
+            let _ = site.run(&["test"]).ending(0);
+        }
         let server = site.start();
         let event = fs::read_to_string(folder.join("event.json")).unwrap();
         let ran = site.run_with(&["publish", "events", "--stdin"], &event).ending(0);
@@ -77,6 +80,9 @@ fn a_new_project_does_what_its_readme_says() {
     assert!(clean.arg(&target).current_dir(site.path("demo")).status().unwrap().success());
 
     let config = ["-c", "demo/weir.toml"];
+    assert!(readme.contains("    weir test "));
+    let tested = site.run(&["test", "demo"]).ending(0);
+    assert!(tested.stdout.contains("2 passed, 0 failed"), "{tested:?}");
     // Any free port instead of the default one: a server may run on this machine.
     let server = site.start_typed(&[&config[..], &["--set", "server.listen=127.0.0.1:0"]].concat());
     let event = fs::read_to_string(site.path("demo/event.json")).unwrap();

@@ -15,7 +15,7 @@ fn said(server: &Server, text: &str) {
 }
 
 #[test]
-fn what_is_kept_outlives_the_server() {
+pub(crate) fn what_is_kept_outlives_the_server() {
     let two = handler("other", SERVER_KEYVALUE, GRANT);
     let site = Site::new(&format!("{}{two}", one_handler("disk:./data/events", SERVER_KEYVALUE, GRANT)));
     let server = site.start();

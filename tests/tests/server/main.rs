@@ -10,6 +10,7 @@ use serde_json::Value;
 use weir_tests::server::event;
 
 mod batches;
+mod cases;
 mod commands;
 mod dead;
 mod delivery;
@@ -33,11 +34,14 @@ mod reload;
 mod retries;
 mod sample;
 mod trial;
+mod waiting;
+mod webhooks;
 
 /// For each guest `server_*` the test that it is for, under the guest's name: one without does not compile.
 mod each_guest {
     use weir_tests::assert_test_exists;
 
+    use super::cases::case_timers;
     use super::delivery::every_accepted_event_is_handled_at_least_once as server_log;
     use super::drain::what_runs_is_finished as server_slow;
     use super::keyvalue::what_is_kept_outlives_the_server as server_keyvalue;
@@ -48,8 +52,10 @@ mod each_guest {
     use super::reload::a_broken_file_leaves_the_old_version_running as server_self_test;
     use super::retries::a_retried_event_does_not_mail_twice as server_mail_retry;
     use super::retries::attempts_rise_until_it_works as server_until;
+    use super::webhooks::a_value_that_was_put_in_is_shown_nowhere as server_leak;
 
     weir_tests::foreach_server!(assert_test_exists);
+    weir_tests::foreach_case!(assert_test_exists);
 }
 
 /// A `weir.toml` with one queue `events` and one handler `it` that reads it; `more` stands in the handler's table.

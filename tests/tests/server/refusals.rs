@@ -156,7 +156,6 @@ fn what_comes_later_is_refused_not_ignored() {
         (format!("{queue}{it}isolation = {{ reuse = 5 }}\n"), "isolation"),
         (format!("{queue}{it}run = \"http\"\n"), "run"),
         (format!("{queue}{it}limits.fuel = \"off\"\n"), "fuel"),
-        (format!("{queue}{it}grants.http = []\n"), "http"),
         (format!("{queue}{it}grants.files = []\n"), "files"),
         (format!("{queue}{it}grants.env = {{ TZ = \"UTC\" }}\n"), "env"),
         (format!("{queue}{it}grants.args = []\n"), "args"),

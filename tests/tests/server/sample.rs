@@ -26,6 +26,11 @@ fn the_sample_sends_its_mails_and_says_so() {
     let events = fs::read_to_string(root.join("handlers/email-notifier/events.ndjson")).unwrap().lines().count();
     assert_eq!(events, 4);
 
+    // Its rules do what their cases say.
+    copy(root, &site, "handlers/email-notifier/email-rules.test.toml");
+    let tested = site.run(&["test", "handlers/email-notifier"]);
+    assert!(tested.code == 0 && tested.stdout.contains(" passed, 0 failed"), "{}\n{}", tested.stdout, tested.stderr);
+
     let serve = site.command(&["serve"]);
     let mut script = std::process::Command::new("bash");
     script.arg(".ci/sample").env("WEIR", serve.get_program()).env("NO_COLOR", "1");

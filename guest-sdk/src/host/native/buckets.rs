@@ -137,6 +137,14 @@ impl Bucket {
         Ok(value)
     }
 
+    pub(crate) fn swap(&self, key: &str, before: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
+        let same = self.get(key)?.as_deref() == before;
+        if same {
+            self.set(key, value)?;
+        }
+        Ok(same)
+    }
+
     pub(crate) fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         keys.iter().map(|key| self.get(key)).collect()
     }

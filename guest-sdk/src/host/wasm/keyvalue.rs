@@ -75,6 +75,18 @@ impl Bucket {
         Err(Error::Other(format!("bucket `{}`: key `{}` was changed by others {SWAPS_MAX} times", self.name, key.escape_debug())))
     }
 
+    pub(crate) fn swap(&self, key: &str, before: Option<&[u8]>, value: &[u8]) -> Result<bool, Error> {
+        let cas = atomics::Cas::new(&self.bucket, key).map_err(|failed| self.error(failed))?;
+        if cas.current().map_err(|failed| self.error(failed))?.as_deref() != before {
+            return Ok(false);
+        }
+        match atomics::swap(cas, value) {
+            Ok(()) => Ok(true),
+            Err(atomics::CasError::CasFailed(_)) => Ok(false),
+            Err(atomics::CasError::StoreError(failed)) => Err(self.error(failed)),
+        }
+    }
+
     pub(crate) fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let values = batch::get_many(&self.bucket, keys).map_err(|failed| self.error(failed))?;
         Ok(values.into_iter().map(|entry| entry.map(|(_, value)| value)).collect())

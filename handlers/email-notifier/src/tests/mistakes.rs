@@ -15,7 +15,24 @@ fn mistakes_are_named() {
         (&rule("to = \"a@b\"\nsbject = \"x\"", MAIL), "rule `r` (line 5): `sbject`: unknown key (known: `name`, `type`, `to`"),
         (
             &rule("to = \"a@b\"\nwhen = \"07:00\"", MAIL),
-            "rule `r` (line 5): `when`: `07:00`: not in this version yet (expected \"now\")",
+            "rule `r` (line 5): `when`: `07:00`: not known (expected `now`, `after 10m`, `at 09:00 Europe/Berlin`, `digest 1h by ",
+        ),
+        (
+            &rule("to = \"a@b\"\nwhen = \"at 07:00 Berlin\"", MAIL),
+            "rule `r` (line 5): `when`: `at 07:00 Berlin`: `Berlin` is no time zone (expected a name of the IANA database",
+        ),
+        (
+            &rule("to = \"a@b\"\nquiet = \"22:00-08:00\"", MAIL),
+            "rule `r` (line 5): `quiet`: `22:00-08:00`: the time zone is missing (expected such as `Europe/Berlin`)",
+        ),
+        (&rule("to = \"a@b\"\nquiet = 22", MAIL), "rule `r` (line 5): `quiet`: is a number, expected a text"),
+        (
+            &rule("to = \"a@b\"\nunless = \"x\"", MAIL),
+            "rule `r` (line 5): `unless`: is for mails that wait (expected `when` beside it, such as `after 3d`)",
+        ),
+        (
+            &rule("to = \"a@b\"\nwhen = \"after 3d\"\nunless = []", MAIL),
+            "rule `r` (line 6): `unless`: is empty (expected a type, or a list of types)",
         ),
         (&rule("", MAIL), "rule `r` (line 1): `to`: nobody is written to (expected a recipient in `to`, `cc` or `bcc`)"),
         (
@@ -72,6 +89,10 @@ fn mistakes_in_templates_are_found_before_an_event() {
         ),
         (rule("to = \"a@b\"\nthread = \"{% if %}\"", MAIL), "`thread` line 1: syntax error:"),
         (rule("to = \"a@b\"\nheaders = { X-A = \"{{ x }}\" }", MAIL), "`headers.X-A`: `x` is not known"),
+        (
+            rule(to, "subject = \"{{ count }}\"\ntext = \"t\""),
+            "`mail.en.subject`: `count` is for rules that gather (expected `when = \"digest …\"`, see README.md)",
+        ),
     ] {
         let said = rejected(host(&rules).self_test(check).result);
         assert!(said.starts_with(&format!("rules: rule `r`: {expected}")), "{said}");

@@ -31,7 +31,7 @@ fn a_small_configuration_gets_defaults() {
     assert_eq!(handler.limits, super::super::Limits::default());
     assert_eq!(handler.retry, super::super::RetryPolicy::default());
     assert!(handler.config.is_empty() && handler.grants.email.is_none() && handler.filter.is_none());
-    assert!(handler.grants.publish.is_none());
+    assert!(handler.grants.publish.is_none() && handler.grants.http.is_empty());
     assert_eq!(good("[queue.m]\nurl = 'memory:'").queues["m"].max_size, 64 << 20);
 }
 
@@ -67,7 +67,7 @@ filter = "type LIKE 'qa.%' AND host = '${HOST}'"
 isolation = "fresh"
 run = "batch"
 batch = { size = 128, wait = "50ms" }
-limits = { fuel = 1, memory = "256MiB", tables = 2, handles = 3, deadline = "5m", output = "1KiB", requests = 4, publishes = 10_000, published = "64MiB" }
+limits = { fuel = 1, memory = "256MiB", tables = 2, handles = 3, deadline = "5m", output = "1KiB", requests = 4, publishes = 10_000, published = "64MiB", response = "64MiB" }
 retry = { attempts = 1, trap = 3, backoff = "2s..4s", after-max = "1h", outage = "2h" }
 [handler.notify.config]
 sender-name = "QA ${HOST}"
@@ -75,6 +75,7 @@ sender-name = "QA ${HOST}"
 rules = { file = "rules.toml" }
 [handler.notify.grants]
 publish = ["new", "self"]
+http = [{ url = "https://API.example.com:443/v1/*", methods = ["GET", "POST"] }, { url = "http://localhost/hook", methods = ["PUT"] }]
 keyvalue = [{ bucket = "digest" }, { bucket = "all", url = "redis://u:${PASSWORD}@h/1", max-size = "1GiB" }]
 [handler.notify.grants.email]
 relay = "smtp://ann:${PASSWORD}@${HOST}:25"
@@ -109,6 +110,15 @@ fn every_key_of_handlers_is_taken() {
     assert_eq!((limits.fuel, limits.memory, limits.tables, limits.handles), (1, 256 << 20, 2, 3));
     assert_eq!((limits.deadline, limits.output, limits.requests), (Duration::from_secs(300), 1_024, 4));
     assert_eq!((limits.publishes, limits.published), (10_000, 64 << 20));
+    assert_eq!(limits.response, 64 << 20);
+    let http: Vec<_> = handler.grants.http.iter().map(|grant| (grant.url.to_string(), grant.methods.join(" "))).collect();
+    assert_eq!(
+        http,
+        [
+            ("https://api.example.com/v1/*".to_owned(), "GET POST".to_owned()),
+            ("http://localhost/hook".to_owned(), "PUT".to_owned())
+        ]
+    );
     let publish = handler.grants.publish.as_ref().unwrap();
     assert_eq!((publish.queues.as_slice(), publish.own), (["new".to_owned()].as_slice(), true));
     let [own, shared] = handler.grants.keyvalue.as_slice() else { panic!("{:?}", handler.grants.keyvalue) };
@@ -118,10 +128,14 @@ fn every_key_of_handlers_is_taken() {
     let retry = handler.retry;
     assert_eq!((retry.attempts, retry.trap, retry.backoff_from.as_secs(), retry.backoff_to.as_secs()), (1, 3, 2, 4));
     assert_eq!((retry.after_max.as_secs(), retry.outage.as_secs()), (3_600, 7_200));
+    let secret = |text: &str| Secret(text.to_owned());
     let config = [
         ("any thing".to_owned(), ConfigValue::Text(String::new())),
         ("rules".to_owned(), ConfigValue::File("/home/ann/../../etc/weir/rules.toml".into())),
-        ("sender-name".to_owned(), ConfigValue::Text("QA relay.example".to_owned())),
+        (
+            "sender-name".to_owned(),
+            ConfigValue::Secret { text: secret("QA relay.example"), values: vec![secret("relay.example")] },
+        ),
     ];
     assert_eq!(handler.config, config);
     let email = handler.grants.email.as_ref().unwrap();

@@ -95,6 +95,7 @@ fn the_reference_shows_the_ceilings() {
         ("requests", ceilings.requests.into()),
         ("publishes", ceilings.publishes.into()),
         ("published", ceilings.published),
+        ("response", ceilings.response),
         ("stack", ceilings.stack),
         ("component", ceilings.component),
         ("hops", ceilings.hops.into()),

@@ -57,8 +57,7 @@ fn keys_of_later_versions() {
         check(&format!("{BASE}{header}\n{line}"), &[expected]);
     }
     check_line("[handler.notify.limits]", "fuel = 'off'", "8 'off' → `fuel = \"off\"`: not in this version yet");
-    check_line("[handler.notify.limits]", "response = 1", "1 response → `response`: not in this version yet");
-    for key in ["http", "files", "env", "args", "secrets"] {
+    for key in ["files", "env", "args", "secrets"] {
         check_line("[handler.notify.grants]", &format!("{key} = []"), &format!("1 {key} → `{key}`: not in this version yet"));
     }
     check_line("[ceilings]", "fuel = 5", "1 fuel → `ceilings.fuel`: not in this version yet");
@@ -299,6 +298,33 @@ fn values_of_the_email_grant() {
             "7:24 nothing → `handler.notify.grants.email.to` is missing",
         ],
     );
+}
+
+#[test]
+fn values_of_the_http_grant() {
+    let table = [
+        ("http = []", "8 [] → `handler.notify.grants.http` is an empty list"),
+        ("http = 'https://h/*'", "8 'https://h/*' → `handler.notify.grants.http` is not a list of what may be asked"),
+        ("http = ['https://h/*']", "9 'https://h/*' → `handler.notify.grants.http` is not a table"),
+        ("http = [{ methods = ['GET'] }]", "1 nothing → `handler.notify.grants.http.url` is missing"),
+        ("http = [{ url = 'https://h/*' }]", "1 nothing → `handler.notify.grants.http.methods` is missing"),
+        (
+            "http = [{ url = 'h/*', methods = ['GET'] }]",
+            "17 'h/*' → `handler.notify.grants.http.url` is not an address that may be asked",
+        ),
+        ("http = [{ url = 'https://h/*', methods = [] }]", "42 [] → `handler.notify.grants.http.methods` is an empty list"),
+        (
+            "http = [{ url = 'https://h/*', methods = ['get'] }]",
+            "43 'get' → `handler.notify.grants.http.methods` is not a method",
+        ),
+        (
+            "http = [{ url = 'https://h/*', method = 'GET', methods = ['GET'] }]",
+            "32 method → `handler.notify.grants.http.method` is not a known key",
+        ),
+    ];
+    for (line, expected) in table {
+        check_line("[handler.notify.grants]", line, expected);
+    }
 }
 
 #[test]

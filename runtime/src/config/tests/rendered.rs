@@ -16,7 +16,7 @@ fn an_unknown_key() {
       | ^^^^ expected `fuel`
       |
       = help: did you mean `fuel`?
-      = help: known here: `deadline`, `fuel`, `handles`, `memory`, `output`, `published`, `publishes`, `requests`, `tables`
+      = help: known here: `deadline`, `fuel`, `handles`, `memory`, `output`, `published`, `publishes`, `requests`, `response`, `tables`
 
     1 error in the configuration
     "###);

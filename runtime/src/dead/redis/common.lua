@@ -21,10 +21,10 @@ local function removed(id)
   return known
 end
 
--- Drops the oldest that are too old or too many, at most so many in one call; how many.
-local function pruned(keep, bytes_max, most)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Drops the oldest that are too old or too many, at most so many in one call; how many. The first arguments of a script that calls it:
+-- now and keep in ms, most bytes, most to drop.
+local function pruned()
+  local now, keep, bytes_max, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
   for count = 0, most - 1 do
     local oldest = redis.call('ZRANGE', TIMES, 0, 0, 'WITHSCORES')
     local bytes = tonumber(redis.call('HGET', COUNTS, 'bytes') or 0)

@@ -1,3 +1,3 @@
--- ARGV: keep in ms, most bytes, most to drop. Answers how many were dropped and the counts, after that.
-local dropped = pruned(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
+-- ARGV: as `pruned` takes them. Answers how many were dropped and the counts, after that.
+local dropped = pruned()
 return { dropped, redis.call('HGETALL', COUNTS) }

@@ -1,5 +1,5 @@
--- ARGV: keep in ms, most bytes, most to drop; then of each letter: id, when it was given up in ms, queue, handler, outcome, reason, letter.
-for at = 4, #ARGV, 7 do
+-- ARGV: as `pruned` takes them; then of each letter: id, when it was given up in ms, queue, handler, outcome, reason, letter.
+for at = 5, #ARGV, 7 do
   local id, dead_at, queue, letter = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 6]
   removed(id)
   local entry = redis.call('XADD', STREAM, '*', 'id', id, 'letter', letter)
@@ -8,4 +8,4 @@ for at = 4, #ARGV, 7 do
   redis.call('ZADD', TIMES, dead_at, id)
   counted(queue, 1, #letter)
 end
-return pruned(tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]))
+return pruned()

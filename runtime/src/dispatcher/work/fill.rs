@@ -1,7 +1,7 @@
 //! Which of the events that may run go into one call of a batch handler, and when (delivery.md §9): as many as a batch holds, or those
 //! there are once the oldest has waited long enough. Of a handler that takes one event a call, each is a call.
 //!
-//! A batch never holds two events of one lane, because only the first of a lane may run.
+//! A batch never holds two events of one lane, because only the first of a lane may run. It waits by real time, as deadlines go.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -115,7 +115,8 @@ impl Captured {
         kept.mails.push(mail);
     }
 
-    pub(in crate::mail) fn mails(&self) -> Vec<CapturedMail> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).mails.clone()
+    /// Takes what was kept since the last time.
+    pub(in crate::mail) fn take(&self) -> Vec<CapturedMail> {
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner)).mails
     }
 }

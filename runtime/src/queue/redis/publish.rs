@@ -1,6 +1,8 @@
 //! Publishing: one command for an event, a transaction for a batch. Nothing is repeated: after a lost connection it is not known
 //! whether a batch was taken.
 
+use std::borrow::Cow;
+
 use ::redis::{Cmd, Pipeline, cmd};
 
 use super::Shared;
@@ -40,7 +42,7 @@ impl Shared {
         match publish.due.filter(|due| *due > now) {
             Some(due) => {
                 // Two equal events are two; equal times keep their order.
-                let mut member = uuid::Uuid::now_v7().as_bytes().to_vec();
+                let mut member = clock::id().as_bytes().to_vec();
                 member.extend_from_slice(&event);
                 let mut add = cmd("ZADD");
                 add.arg(&self.keys.delayed).arg(due.0).arg(member);
@@ -52,9 +54,14 @@ impl Shared {
                 if let Some(maxlen) = self.maxlen {
                     add.arg("MAXLEN").arg("~").arg(maxlen);
                 }
-                add.arg("*").arg("event").arg(event);
+                add.arg(&*entry_id()).arg("event").arg(event);
                 add
             }
         }
     }
+}
+
+/// The id that an entry gets. Its time is the server's, as the age of an event is; a test's clock stands for that too.
+pub(super) fn entry_id() -> Cow<'static, str> {
+    clock::given().map_or(Cow::Borrowed("*"), |time| format!("{}-*", time.0).into())
 }

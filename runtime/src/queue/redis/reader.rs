@@ -13,7 +13,7 @@ use super::scripts;
 use super::shared::is_without_group;
 use super::subscription::Subscription;
 use super::tail::Tail;
-use crate::clock;
+use crate::clock::{self, Alarm};
 use crate::queue::{QueueError, not_subscribed};
 use crate::redis::RedisProblem;
 
@@ -35,7 +35,7 @@ pub(super) struct Reader {
     subscription: Arc<Subscription>,
     tail: Tail,
     /// When to look for what comes again.
-    look_at: Instant,
+    look_at: Alarm,
     /// The connection that the last look was over.
     connection: u64,
     /// Entries may have been given to us that never reached us.
@@ -48,7 +48,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, subscription: Arc<Subscription>) -> Self {
-        let look_at = Instant::now();
+        let look_at = Alarm::new(None, Duration::ZERO);
         let last = "0-0".to_owned();
         Self { shared, subscription, tail: Tail::default(), look_at, connection: 0, recovering: false, takeover: None, last }
     }
@@ -95,7 +95,7 @@ impl Reader {
                 self.arrived(value)?;
             }
             () = subscription.stirred.notified() => {}
-            () = tokio::time::sleep_until(self.look_at.into()), if wanted > 0 => {}
+            () = self.look_at.rung(), if wanted > 0 => {}
         }
         Ok(())
     }
@@ -119,18 +119,16 @@ impl Reader {
         if let Some(after) = self.takeover.clone() {
             return self.take_over(&after, wanted).await;
         }
-        let now = Instant::now();
-        if !self.subscription.came_back.swap(false, Ordering::Relaxed) && now < self.look_at {
+        if !self.subscription.came_back.swap(false, Ordering::Relaxed) && !self.look_at.rings() {
             return Ok(0);
         }
+        let asked = Instant::now();
         let lapsed = !self.subscription.ordered;
         let mut call = self.subscription.asker(&self.shared).call(&scripts::CLAIM);
         call.arg(clock::now().0).arg(clock::millis(self.shared.lease)).arg(wanted).arg(u8::from(lapsed));
-        let (came, due) = self.taken(call, now).await?;
-        self.look_at = now + self.shared.block(LOOK);
-        if let Some(due) = answer::score(&due) {
-            self.look_at = self.look_at.min(now + due.since(clock::now()).max(LOOK_AGAIN));
-        }
+        let (came, due) = self.taken(call, asked).await?;
+        let due = answer::score(&due).map(|due| due.max(clock::now().after(LOOK_AGAIN)));
+        self.look_at = Alarm::new(due, self.shared.block(LOOK));
         if came >= wanted {
             // There may be more.
             self.subscription.came_back.store(true, Ordering::Relaxed);

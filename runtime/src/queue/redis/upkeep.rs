@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::answer::score;
+use super::publish::entry_id;
 use super::scripts::{self, Asker};
 use super::{Shared, lock};
-use crate::clock::{self, Timestamp};
+use crate::clock::{self, Alarm, Timestamp};
 use crate::queue::QueueError;
 
 /// How often is looked for delayed publishes of other processes, and whether the server is there.
@@ -35,21 +36,21 @@ const UNWANTED: Duration = Duration::from_secs(2);
 /// Works until the task is dropped.
 pub(super) async fn work(shared: Arc<Shared>) {
     let mut trimmed = Instant::now();
-    let mut next = LOOK;
+    let mut next = Alarm::new(None, LOOK);
     loop {
         tokio::select! {
-            () = tokio::time::sleep(next) => {}
+            () = next.rung() => {}
             () = shared.delayed.notified() => {}
         }
         // What fails is tried again at the next look, and `health` says that the server is away.
         let done = round(&shared, &mut trimmed).await;
         *lock(&shared.trouble) = done.as_ref().err().map(ToString::to_string);
-        next = done.unwrap_or(LOOK);
+        next = Alarm::new(done.unwrap_or_default(), LOOK);
     }
 }
 
-/// When to look again.
-async fn round(shared: &Shared, trimmed: &mut Instant) -> Result<Duration, QueueError> {
+/// What is due next, as far as it is known.
+async fn round(shared: &Shared, trimmed: &mut Instant) -> Result<Option<Timestamp>, QueueError> {
     give_back(shared).await?;
     shared.ensure().await?;
     let next = move_due(shared).await?;
@@ -83,19 +84,14 @@ pub(super) async fn tidy(shared: &Shared) -> Result<(), QueueError> {
     Ok(())
 }
 
-/// Adds what is due to the stream; when to look again.
-async fn move_due(shared: &Shared) -> Result<Duration, QueueError> {
-    let now = clock::now();
+/// Adds what is due to the stream; when the next is due.
+async fn move_due(shared: &Shared) -> Result<Option<Timestamp>, QueueError> {
     let mut call = scripts::MOVE.prepare_invoke();
     call.key(&shared.keys.delayed).key(&shared.keys.stream);
-    call.arg(now.0).arg(MOVE_MAX).arg(shared.maxlen.map(|maxlen| maxlen.to_string()).unwrap_or_default());
+    call.arg(clock::now().0).arg(MOVE_MAX).arg(shared.maxlen.map(|maxlen| maxlen.to_string()).unwrap_or_default());
+    call.arg(&*entry_id());
     let due: String = shared.explained(shared.redis.script(&call).await).await?;
-    Ok(wait_until(&due, now))
-}
-
-/// The wait for what is due first, by the score that the server answers; at most until the next look.
-fn wait_until(due: &str, now: Timestamp) -> Duration {
-    score(due).map_or(LOOK, |due| due.since(now).min(LOOK))
+    Ok(score(&due))
 }
 
 /// Gives back what was read for pulls that went away: others may have room.
@@ -115,17 +111,4 @@ async fn give_back(shared: &Shared) -> Result<(), QueueError> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_look_is_when_something_is_due() {
-        let now = Timestamp(1_000);
-        for (due, millis) in [("", 1_000), ("500", 0), ("1250", 250), ("99999", 1_000), ("-1", 0), ("1.7e+12", 1_000)] {
-            assert_eq!(wait_until(due, now), Duration::from_millis(millis), "{due}");
-        }
-    }
 }

@@ -54,7 +54,7 @@ enum Error {
 /// A call over the limit `requests`: it traps, so that a handler that ignores errors is not acknowledged with a mail missing.
 #[derive(Debug, thiserror::Error)]
 #[error("made more requests than its limit `requests`")]
-struct OverRequests;
+pub(super) struct OverRequests;
 
 pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut instance = linker.instance("weir:events/email@0.1.0")?;
@@ -107,7 +107,7 @@ fn probed() -> Error {
 }
 
 /// A host call may take nine tenths of the time that is left (sandbox.md §3): a relay that hangs is `host`, not `deadline`.
-fn call_bound(deadline: Instant, now: Instant) -> Duration {
+pub(super) fn call_bound(deadline: Instant, now: Instant) -> Duration {
     deadline.saturating_duration_since(now) / 10 * 9
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
-use crate::clock::{self, Timestamp};
+use crate::clock::Timestamp;
 use crate::outbox::{Draft, Refusal, Run, Schedule};
 use crate::sandbox::state::{Hand, NotInHand, State};
 
@@ -71,6 +71,7 @@ fn publish(
     (event, due): (Event, Due),
 ) -> wasmtime::Result<Result<(), Error>> {
     let state = store.data_mut();
+    let now = state.now();
     let (item, held) = match state.hand.held(item, ("publish", "publish-for")) {
         Ok(found) => found,
         Err(error) => return Ok(Err(error.into())),
@@ -83,7 +84,7 @@ fn publish(
         grant: setup.publish.as_ref(),
         limits: &state.limits,
         max_event: setup.max_event,
-        now: clock::now(),
+        now,
     };
     match state.outbox.publish(&run, queue, event.into(), due.into()) {
         Ok(()) => Ok(Ok(())),

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Shared;
 use super::tables::{self, Applied, Did, Facts, Write};
-use crate::clock;
+use crate::clock::{self, Alarm};
 use crate::dead::DeadCounts;
 use crate::keyvalue::{BucketError, Written};
 use crate::store::StoreError;
@@ -87,11 +87,12 @@ impl Drop for Writer {
 }
 
 fn run(shared: &Shared, inbox: &Receiver<Request>) {
-    let mut sweep_at = Instant::now() + SWEEP_EVERY;
+    let mut sweep_at = Alarm::new(None, SWEEP_EVERY);
     let mut said = Crowded::default();
     loop {
-        let mut batch = match inbox.recv_timeout(sweep_at.saturating_duration_since(Instant::now())) {
+        let mut batch = match inbox.recv_timeout(sweep_at.look()) {
             Ok(first) => vec![first],
+            Err(RecvTimeoutError::Timeout) if !sweep_at.rings() => continue,
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => return,
         };
@@ -100,9 +101,9 @@ fn run(shared: &Shared, inbox: &Receiver<Request>) {
         {
             batch.push(request);
         }
-        let sweep = Instant::now() >= sweep_at;
+        let sweep = sweep_at.rings();
         if sweep {
-            sweep_at = Instant::now() + SWEEP_EVERY;
+            sweep_at = Alarm::new(None, SWEEP_EVERY);
         }
         let writes: Vec<&Write> = batch.iter().map(|request| &request.write).collect();
         let result = commit(shared, &writes, sweep);

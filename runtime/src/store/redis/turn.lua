@@ -1,8 +1,6 @@
 -- The next turn of a rate, taken if it comes soon enough. KEYS: the last turns in microseconds, oldest first. ARGV: how many turns in
--- how many microseconds; how long the caller waits. Answers whether it was taken, and how far ahead it is.
-local count, per, bound = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+-- how many microseconds; how long the caller waits; now. Answers whether it was taken, and how far ahead it is.
+local count, per, bound, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local turn = now
 local oldest = redis.call('LINDEX', KEYS[1], -count)
 if oldest then turn = math.max(now, tonumber(oldest) + per) end
