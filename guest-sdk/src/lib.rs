@@ -72,6 +72,10 @@
 //! that it grants, [`keyvalue`] keeps what a later event needs, [`config`] reads `[handler.NAME.config]`, [`log`] writes to the server's
 //! log. Only what you call becomes an import of the component: a handler that sends no mail needs no mail grant.
 //!
+//! # Batches
+//!
+//! [`batch_handler!`] takes a function of many events instead, each answered by itself: see [`batch`].
+//!
 //! # Tests
 //!
 //! The same function runs in `cargo test`, with mail, published events, requests, buckets and logs captured: see [`testing`].
@@ -90,6 +94,7 @@
 //! assert_eq!(run.mails[0].to, ["ann@example.com"]);
 //! ```
 
+pub mod batch;
 pub mod config;
 mod data;
 pub mod email;
@@ -104,6 +109,7 @@ pub mod publish;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
+pub use batch::{Answers, Item};
 pub use data::{Bytes, EventData};
 pub use event::{Delivery, Event};
 pub use export::{Handler, IntoResult};
@@ -112,15 +118,16 @@ pub use failure::{Failure, OrReject, OrRetry, Result, reject, retry, retry_after
 /// What most handlers need: `use weir_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Bytes, Delivery, Event, Failure, OrReject, OrRetry, Result, config, email, http, keyvalue, log, publish, reject, retry,
-        retry_after,
+        Answers, Bytes, Delivery, Event, Failure, Item, OrReject, OrRetry, Result, config, email, http, keyvalue, log, publish,
+        reject, retry, retry_after,
     };
 }
 
 #[doc(hidden)]
 pub mod __private {
-    //! For [`crate::handler!`] only.
+    //! For [`crate::handler!`] and [`crate::batch_handler!`] only.
+    pub use crate::batch::check_batch;
     pub use crate::export::{check, check_self_test};
     #[cfg(target_family = "wasm")]
-    pub use crate::host::wasm::{handler, self_test};
+    pub use crate::host::wasm::{batch, handler, self_test};
 }

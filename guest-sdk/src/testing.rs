@@ -35,13 +35,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::batch::{self, BatchHandler};
 use crate::email::{Error, Message};
 use crate::host::keyvalue::Buckets;
-use crate::host::native::State;
+use crate::host::native::{self, State};
 use crate::keyvalue;
 use crate::log::Level;
 use crate::publish::{self, Schedule};
-use crate::{Bytes, Delivery, Event, Handler, IntoResult, Result, http};
+use crate::{Bytes, Delivery, Event, Handler, IntoResult, Item, Result, http, retry};
 
 /// What a handler did with one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,18 @@ pub struct Run {
     /// What it asked over HTTP, in the order of its calls, whatever the answer was.
     pub requests: Vec<http::Request>,
     /// What it logged.
+    pub logs: Vec<Log>,
+}
+
+/// What a batch handler did with several events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchRun {
+    /// What it did with each, in the order in which they were given; one without an answer is a retry.
+    pub items: Vec<Run>,
+    /// The requests that it made outside of any item.
+    pub requests: Vec<http::Request>,
+    /// What it logged outside of any item.
     pub logs: Vec<Log>,
 }
 
@@ -229,41 +242,103 @@ impl Host {
     /// Calls the handler's function with this event.
     pub fn run<A>(&mut self, handler: impl Handler<A>, event: Event<Bytes>) -> Run {
         let delivery = self.delivery.clone().unwrap_or_else(delivery);
-        let identity = format!("{} {}", event.source, event.id);
-        let state = State {
-            mail_error: self.mail_error.clone(),
-            publish_error: self.publish_error.clone(),
-            keyvalue_error: self.keyvalue_error.clone(),
-            answers: self.answers.clone(),
-            event: identity,
-            buckets: std::mem::take(&mut self.buckets),
-            ..State::default()
-        };
+        let state = State { events: vec![identity(&event)], ..self.state() };
         let (run, state) = self.call(state, || handler.call(event, delivery));
         self.buckets = state.buckets;
         run
+    }
+
+    /// Calls a batch handler's function with these events.
+    pub fn run_batch<A>(&mut self, handler: impl BatchHandler<A>, events: impl IntoIterator<Item = Event<Bytes>>) -> BatchRun {
+        let delivery = self.delivery.clone().unwrap_or_else(delivery);
+        let items: Vec<_> = (0..).zip(events).map(|(index, event)| Item::new(index, event, delivery.clone())).collect();
+        let state = State { batch: true, events: items.iter().map(|item| identity(&item.event)).collect(), ..self.state() };
+        let count = items.len();
+        let (answers, state) = native::with(state, || handler.call(items));
+        (self.sent, self.buckets) = (state.sent, state.buckets);
+        let left_out = || Run {
+            result: Err(retry("no answer for this item")),
+            mails: Vec::new(),
+            published: Vec::new(),
+            requests: Vec::new(),
+            logs: Vec::new(),
+        };
+        let mut runs: Vec<Run> = (0..count).map(|_| left_out()).collect();
+        let mut of_item = |index: u32, change: &mut dyn FnMut(&mut Run)| {
+            if let Some(run) = runs.get_mut(index as usize) {
+                change(run);
+            }
+        };
+        for batch::Answer { index, result } in answers {
+            of_item(index, &mut |run| run.result.clone_from(&result));
+        }
+        for (index, mail) in state.mails {
+            of_item(index, &mut |run| run.mails.push(mail.clone()));
+        }
+        for (index, published) in state.published {
+            of_item(index, &mut |run| run.published.extend(run.result.is_ok().then(|| published.clone())));
+        }
+        let (mut requests, mut logs) = (Vec::new(), Vec::new());
+        for (index, request) in state.requests {
+            match index {
+                Some(index) => of_item(index, &mut |run| run.requests.push(request.clone())),
+                None => requests.push(request),
+            }
+        }
+        for (index, log) in state.logs {
+            match index {
+                Some(index) => of_item(index, &mut |run| run.logs.push(log.clone())),
+                None => logs.push(log),
+            }
+        }
+        BatchRun { items: runs, requests, logs }
     }
 
     /// Calls the function named by `self_test` in [`handler!`](crate::handler!). As on the server, mail, publishing and requests
     /// are refused meanwhile, buckets are empty, and nothing is written to them.
     pub fn self_test<R: IntoResult>(&mut self, function: fn() -> R) -> Run {
         let state = State {
+            config: self.config.clone(),
             mail_error: Some(Error::Denied("no mail during a self-test".to_owned())),
             publish_error: Some(publish::Error::Denied("nothing is published during a self-test".to_owned())),
-            event: "self-test".to_owned(),
+            events: vec!["self-test".to_owned()],
             probed: true,
+            sent: std::mem::take(&mut self.sent),
             ..State::default()
         };
         self.call(state, || function().into_result()).0
     }
 
+    fn state(&mut self) -> State {
+        State {
+            config: self.config.clone(),
+            mail_error: self.mail_error.clone(),
+            publish_error: self.publish_error.clone(),
+            keyvalue_error: self.keyvalue_error.clone(),
+            answers: self.answers.clone(),
+            buckets: std::mem::take(&mut self.buckets),
+            sent: std::mem::take(&mut self.sent),
+            ..State::default()
+        }
+    }
+
     fn call(&mut self, state: State, function: impl FnOnce() -> Result) -> (Run, State) {
-        let state = State { config: self.config.clone(), sent: std::mem::take(&mut self.sent), ..state };
-        let (result, mut state) = crate::host::native::with(state, function);
+        let (result, mut state) = native::with(state, function);
         self.sent = std::mem::take(&mut state.sent);
         let published = if result.is_ok() { std::mem::take(&mut state.published) } else { Vec::new() };
         let (mails, logs) = (std::mem::take(&mut state.mails), std::mem::take(&mut state.logs));
         let requests = std::mem::take(&mut state.requests);
-        (Run { result, mails, published, requests, logs }, state)
+        let (mails, requests, logs) = (without(mails), without(requests), without(logs));
+        (Run { result, mails, published: without(published), requests, logs }, state)
     }
+}
+
+/// Which event a mail belongs to.
+fn identity(event: &Event<Bytes>) -> String {
+    format!("{} {}", event.source, event.id)
+}
+
+/// Without the item that each belongs to: there is one.
+fn without<I, T>(of_items: Vec<(I, T)>) -> Vec<T> {
+    of_items.into_iter().map(|(_, one)| one).collect()
 }

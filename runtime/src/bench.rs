@@ -371,6 +371,8 @@ fn handler_config(concurrency: u32) -> HandlerConfig {
         order_by: None,
         expires: None,
         duplicates: None,
+        run: None,
+        batch: None,
         limits: Limits::default(),
         limit_sources: crate::config::LimitSources::default(),
         retry: RetryPolicy::default(),

@@ -6,6 +6,7 @@
 //! that a mistake in the limits of one handler could not be underlined, nor told together with the next one. Instead the parser's
 //! spanned tree is read key by key (`section.rs`); a key is known because a reader asks for it.
 
+mod batch;
 mod buckets;
 mod cases;
 mod diagnostic;
@@ -41,6 +42,7 @@ use crate::outgoing::HttpGrant;
 use crate::queue::Start;
 use crate::store::StoreUrl;
 
+pub use batch::{BatchPolicy, Export};
 pub use cases::{Case, CaseFile, Check, Clock, Expect, Outcomes, Step, Subject, Test, Things, load_cases, nearest_config};
 pub use diagnostic::{Problem, Problems};
 pub use limits::{LimitSources, LimitValue, Origin, ShownLimit};
@@ -141,6 +143,10 @@ pub struct HandlerConfig {
     pub expires: Option<Duration>,
     /// Window in which a second event with the same source and id ends as duplicate.
     pub duplicates: Option<Duration>,
+    /// Which export is run; none: the first that Weir knows.
+    pub run: Option<Export>,
+    /// How many events one call gets; none: not written, one, and it need not be a batch handler.
+    pub batch: Option<BatchPolicy>,
     /// Its limits, each at most its ceiling.
     pub limits: Limits,
     /// Where each of them came from, for `weir check`.
@@ -359,24 +365,6 @@ impl Default for Ceilings {
             stack: 512 << 10,
             component: 64 << 20,
             hops: 16,
-        }
-    }
-}
-
-/// The defaults of surface.md §1.
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            fuel: 100_000_000,
-            memory: 64 << 20,
-            tables: 100_000,
-            handles: 1_000,
-            deadline: Duration::from_secs(30),
-            output: 256 << 10,
-            requests: 20,
-            publishes: 100,
-            published: 4 << 20,
-            response: 8 << 20,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! run on the guests' runtime, where a busy guest can't delay a heartbeat. The adapter below reports, `verdict.rs` decides, this module does.
 
 pub(crate) mod admit;
+mod batch;
 mod breaker;
 mod ended;
 mod gate;
@@ -14,6 +15,7 @@ mod outbox;
 mod pull;
 mod run;
 mod settle;
+mod told;
 mod work;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use self::breaker::Breaker;
 pub use self::ended::ParkedFull;
-use self::work::Work;
+use self::work::{Fill, Work};
 use crate::clock::{Timestamp, now};
 use crate::dead::DeadLetters;
 use crate::handler::Handler;
@@ -101,7 +103,7 @@ impl Subscription {
             alone_since: (!queue.features().shared).then(now),
             name,
             queue_name: Arc::from(queue_name),
-            work: Work::new(slots, config.parked as usize, queue.features().shared, Arc::clone(&stats)),
+            work: Work::new(slots, config.parked as usize, queue.features().shared, Fill::of(config), Arc::clone(&stats)),
             breaker: watch::Sender::new(Breaker::new(config.retry.pause_after)),
             queue,
             stats,
@@ -160,7 +162,11 @@ impl Subscription {
 
     fn start_runners(self: &Arc<Self>, count: usize) {
         for _ in 0..count {
-            self.runners.spawn_on(Arc::clone(self).run_what_waits(), &self.shared.guests);
+            if self.takes_batches() {
+                self.runners.spawn_on(Arc::clone(self).run_batches(), &self.shared.guests);
+            } else {
+                self.runners.spawn_on(Arc::clone(self).run_what_waits(), &self.shared.guests);
+            }
         }
     }
 }

@@ -65,9 +65,11 @@ pub struct Run<'a> {
     pub handler: &'a str,
     /// The event in hand.
     pub event: &'a Event,
+    /// Its index where it is one of a batch, else 0.
+    pub item: u32,
     /// `grants.publish`.
     pub grant: Option<&'a PublishGrant>,
-    /// Its limits.
+    /// The limits of the call.
     pub limits: &'a Limits,
     /// Largest event, in bytes.
     pub max_event: u64,
@@ -89,10 +91,11 @@ pub enum Refusal {
 /// What one run has published so far, bounded by the handler's limits.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    published: Vec<Published>,
+    /// With the item that each belongs to.
+    published: Vec<(u32, Published)>,
     bytes: u64,
-    /// How many events without an id had this content.
-    equal: BTreeMap<Digest, u32>,
+    /// How many events without an id had this content, by item.
+    equal: BTreeMap<(u32, Digest), u32>,
 }
 
 impl Outbox {
@@ -108,21 +111,33 @@ impl Outbox {
         let bytes = self.within(run.limits, event.size() as u64)?;
         if event.id.is_empty() {
             let digest = identity::content(queue, &event);
-            let before = self.equal.entry(digest).or_default();
+            let before = self.equal.entry((run.item, digest)).or_default();
             event.id = identity::id(run.event, run.handler, &digest, *before);
             *before += 1;
         }
         fill(&mut event, run);
         descend(&mut event, run, &to).map_err(|error| invalid(error.to_string()))?;
         self.bytes = bytes;
-        self.published.push(Published { to, event: Arc::new(event), due });
+        self.published.push((run.item, Published { to, event: Arc::new(event), due }));
         Ok(())
     }
 
     /// What was published, in the order of the calls.
     #[must_use]
     pub fn into_published(self) -> Vec<Published> {
-        self.published
+        self.published.into_iter().map(|(_, published)| published).collect()
+    }
+
+    /// What was published for each item of a batch of so many, in the order of the calls.
+    #[must_use]
+    pub fn into_items(self, items: usize) -> Vec<Vec<Published>> {
+        let mut of_items = vec![Vec::new(); items];
+        for (item, published) in self.published {
+            if let Some(of_item) = of_items.get_mut(item as usize) {
+                of_item.push(published);
+            }
+        }
+        of_items
     }
 
     /// The bytes that are published with an event of this size.

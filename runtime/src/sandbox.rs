@@ -1,7 +1,8 @@
-//! The sandbox: gives one event to a fresh instance of a component under every limit, and says what it came to.
+//! The sandbox: gives one event, or a batch, to a fresh instance of a component under every limit, and says what it came to.
 //!
 //! The only module that names wasmtime. It never decides what happens to the event: that is `verdict.rs`.
 
+mod batch;
 mod cache;
 mod classify;
 pub mod engine;
@@ -15,6 +16,7 @@ mod log;
 pub mod redact;
 mod run;
 mod state;
+mod typed;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
+pub use self::batch::{Batch, run as run_batch};
 use self::cache::CodeCache;
 use self::engine::Engines;
 pub(crate) use self::load::read_bounded;
@@ -29,7 +32,7 @@ pub use self::load::{LoadError, probe};
 pub use self::log::level;
 pub use self::run::{Job, Report, run, run_at};
 use self::state::State;
-use crate::config::{Ceilings, Limits, PublishGrant};
+use crate::config::{Ceilings, Export, Limits, PublishGrant};
 use crate::keyvalue::Granted;
 use crate::mail::Mailer;
 use crate::outgoing::Client;
@@ -69,6 +72,8 @@ impl Sandbox {
 pub struct Program {
     /// `sha256:…` of the component's bytes.
     pub digest: Arc<str>,
+    /// Which of its exports is run.
+    pub export: Export,
     pre: InstancePre<State>,
     handle: ComponentExportIndex,
     self_test: Option<ComponentExportIndex>,

@@ -90,7 +90,7 @@ pub struct Place {
     server: Server,
     effects: Effects,
     runtime: Handle,
-    /// What was compiled here, by digest: one a component, of which those who try have a handful.
+    /// What was compiled here, by digest and how it is run: one a component, of which those who try have a handful.
     programs: Mutex<HashMap<String, Program>>,
 }
 
@@ -162,12 +162,14 @@ impl Place {
         let loader = Arc::new(Loader { sandbox, relays, outgoing, buckets, server, guests });
         let source = loader.read(config)?;
         Loader::admit(handler, config, &source)?;
-        let known = self.programs().get(source.digest()).cloned();
+        // One that exports several things may be run in several ways.
+        let key = format!("{} {:?} {}", source.digest(), config.run, config.batch.is_some());
+        let known = self.programs().get(&key).cloned();
         let program = match known {
             Some(program) => program,
             None => loader.compile(config, &source).await?,
         };
-        self.programs().insert(source.digest().to_owned(), program.clone());
+        self.programs().insert(key, program.clone());
         let version = loader.ready(handler, config, source, program).await?;
         Ok(Stage { loader, version, retry: config.retry, order_by: config.order_by.clone() })
     }

@@ -25,20 +25,24 @@ thread_local! {
 pub(crate) struct State {
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) mail_error: Option<Error>,
-    pub(crate) mails: Vec<Message>,
+    pub(crate) mails: Vec<(u32, Message)>,
     pub(crate) publish_error: Option<publish::Error>,
     pub(crate) keyvalue_error: Option<keyvalue::Error>,
     pub(crate) buckets: Buckets,
     /// In a self-test nothing is written.
     pub(crate) probed: bool,
-    pub(crate) published: Vec<Published>,
+    pub(crate) published: Vec<(u32, Published)>,
     pub(crate) answers: Answers,
-    pub(crate) requests: Vec<http::Request>,
-    pub(crate) logs: Vec<Log>,
+    /// With the item in which it was made.
+    pub(crate) requests: Vec<(Option<u32>, http::Request)>,
+    /// With the item in which it was logged.
+    pub(crate) logs: Vec<(Option<u32>, Log)>,
     /// Messages sent to the same recipients in this call: the identity of those without a key (events.wit).
-    pub(crate) unkeyed: BTreeMap<String, u32>,
-    /// Identity of the event, and Message-IDs by it and the message's own identity; kept between runs.
-    pub(crate) event: String,
+    pub(crate) unkeyed: BTreeMap<(u32, String), u32>,
+    /// Whether it is a batch, also of one: what is sent has to belong to an item.
+    pub(crate) batch: bool,
+    /// Identities of the events by item, 0 for one event; and Message-IDs by them and the message's own identity, kept between runs.
+    pub(crate) events: Vec<String>,
     pub(crate) sent: BTreeMap<(String, String), String>,
 }
 
@@ -69,7 +73,7 @@ pub(crate) fn config_get(key: &str) -> Option<String> {
 pub(crate) fn log(level: Level, context: &str, message: &str) {
     HOST.with_borrow_mut(|host| {
         if let Some(state) = host {
-            state.logs.push(Log { level, context: context.to_owned(), message: message.to_owned() });
+            state.logs.push((super::item(), Log { level, context: context.to_owned(), message: message.to_owned() }));
         }
     });
 }
@@ -92,7 +96,7 @@ pub(crate) fn request(request: http::Request) -> Result<http::Response, http::Er
     // Outside of the borrow: what answers is the test's own.
     let answers = HOST.with_borrow_mut(|host| {
         host.as_mut().map(|state| {
-            state.requests.push(request.clone());
+            state.requests.push((super::item(), request.clone()));
             state.answers.clone()
         })
     });
@@ -109,13 +113,16 @@ impl State {
         if let Some(error) = &self.publish_error {
             return Err(error.clone());
         }
+        let item = self.item("publish").map_err(publish::Error::Invalid)?;
         check_event(&draft.event)?;
-        self.published.push(Published { queue: queue.to_owned(), event: draft.event, due: draft.due });
+        self.published.push((item, Published { queue: queue.to_owned(), event: draft.event, due: draft.due }));
         Ok(())
     }
 
     fn send(&mut self, message: Message) -> Result<String, Error> {
-        let identity = (self.event.clone(), self.identity(&message));
+        let item = self.item("send").map_err(Error::Invalid)?;
+        let event = self.events.get(item as usize).cloned().unwrap_or_default();
+        let identity = (event, self.identity(item, &message));
         if let Some(first) = self.sent.get(&identity) {
             return Ok(first.clone());
         }
@@ -125,16 +132,24 @@ impl State {
         check(&message)?;
         let id = format!("<{}@weir.test>", self.sent.len() + 1);
         self.sent.insert(identity, id.clone());
-        self.mails.push(message);
+        self.mails.push((item, message));
         Ok(id)
     }
 
-    fn identity(&mut self, message: &Message) -> String {
+    /// The item that what is sent belongs to.
+    fn item(&self, name: &str) -> Result<u32, String> {
+        match super::item() {
+            None if self.batch => Err(format!("`{name}` names no item: in a batch, call it in `Item::handle` or `Item::within`")),
+            item => Ok(item.unwrap_or_default()),
+        }
+    }
+
+    fn identity(&mut self, item: u32, message: &Message) -> String {
         if let Some(key) = &message.key {
             return format!("key {key}");
         }
         let recipients = format!("to {:?} cc {:?} bcc {:?}", message.to, message.cc, message.bcc);
-        let before = self.unkeyed.entry(recipients.clone()).or_default();
+        let before = self.unkeyed.entry((item, recipients.clone())).or_default();
         *before += 1;
         format!("{recipients} {before}")
     }

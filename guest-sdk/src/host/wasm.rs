@@ -31,6 +31,28 @@ pub mod handler {
     }
 }
 
+/// The export of batch handlers.
+pub mod batch {
+    #![expect(missing_docs, reason = "generated")]
+    wit_bindgen::generate!({
+        path: "wit/weir-events-0.1.0",
+        world: "weir:events/batch-event-handler",
+        with: { "weir:events/types@0.1.0": super::handler::weir::events::types },
+        pub_export_macro: true,
+        default_bindings_module: "weir_sdk::__private::batch",
+    });
+
+    pub use exports::weir::events::batch_handler::{Answer, Guest, Item};
+
+    /// Calls the handler's function with items as they came over the boundary.
+    pub fn run<A>(function: impl crate::batch::BatchHandler<A>, items: Vec<Item>) -> Vec<Answer> {
+        let item = |(index, item): (u32, Item)| crate::Item::new(index, item.event.into(), item.delivery.into());
+        let answers = function.call((0..).zip(items).map(item).collect());
+        let answer = |answer: crate::batch::Answer| Answer { index: answer.index, verdict: answer.result.map_err(Into::into) };
+        answers.into_iter().map(answer).collect()
+    }
+}
+
 /// The export of handlers that test themselves.
 pub mod self_test {
     #![expect(missing_docs, reason = "generated")]
@@ -102,7 +124,7 @@ pub(crate) fn send(message: email::Message) -> Result<String, email::Error> {
         content: file.content,
         content_id: file.content_id,
     };
-    host::send(&host::Message {
+    let message = host::Message {
         sender_name: message.sender_name,
         to: message.to,
         cc: message.cc,
@@ -114,8 +136,12 @@ pub(crate) fn send(message: email::Message) -> Result<String, email::Error> {
         attachments: message.attachments.into_iter().map(attachment).collect(),
         headers: message.headers,
         key: message.key,
-    })
-    .map_err(|error| match error {
+    };
+    let sent = match super::item() {
+        Some(index) => host::send_for(index, &message),
+        None => host::send(&message),
+    };
+    sent.map_err(|error| match error {
         host::Error::Denied(text) => email::Error::Denied(text),
         host::Error::Invalid(text) => email::Error::Invalid(text),
         host::Error::Rejected(text) => email::Error::Rejected(text),
@@ -132,7 +158,12 @@ pub(crate) fn publish(queue: &str, draft: publish::Draft) -> Result<(), publish:
             host::Schedule::At(millis(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()))
         }
     };
-    host::publish(queue, &draft.event.into(), due).map_err(|error| match error {
+    let event = draft.event.into();
+    let taken = match super::item() {
+        Some(index) => host::publish_for(index, queue, &event, due),
+        None => host::publish(queue, &event, due),
+    };
+    taken.map_err(|error| match error {
         host::Error::Denied(text) => publish::Error::Denied(text),
         host::Error::Invalid(text) => publish::Error::Invalid(text),
     })

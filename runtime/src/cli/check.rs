@@ -64,7 +64,8 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
     let problem = |why: LoadError| LoadProblem { file: handler.component.clone(), why };
     let (bytes, inspection) = sandbox.read(&handler.component).map_err(problem)?;
     Sandbox::admit(&inspection, name, &handler.grants).map_err(problem)?;
-    let program = sandbox.program(&bytes, &inspection).map_err(problem)?;
+    let export = version::export(&inspection, handler).map_err(problem)?;
+    let program = sandbox.program_as(export, &bytes, &inspection).map_err(problem)?;
     if let Some(grant) = &handler.grants.email {
         Mailer::check(name, grant).map_err(|error| problem(LoadError::Unusable(error.to_string())))?;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::output::{CliError, Global, Output};
-use crate::config::Ceilings;
+use crate::config::{Ceilings, Export};
 use crate::sandbox::Sandbox;
 use crate::sandbox::imports::{Class, versions_known};
 use crate::sandbox::inspect::{Import, Inspection};
@@ -43,7 +43,7 @@ fn as_json(found: &Inspection) -> Value {
     let imports = imports.map(|import| json!({ "name": import.name, "class": import.class.name(), "grant": grant(import) }));
     json!({
         "kind": found.kind.name(),
-        "run": found.run().ok(),
+        "run": found.run().ok().map(Export::name),
         "digest": found.digest,
         "size": found.size,
         "exports": found.exports,
@@ -54,7 +54,7 @@ fn as_json(found: &Inspection) -> Value {
 fn human(file: &Path, found: &Inspection) -> String {
     let mut text = format!("{}: {}, {} bytes\ndigest {}\n", file.display(), found.kind.name(), found.size, found.digest);
     match found.run() {
-        Ok(run) => text.push_str(&format!("runs as {run}\n")),
+        Ok(run) => text.push_str(&format!("runs as {}\n", run.name())),
         Err(why) => text.push_str(&format!("does not run: {why}\n")),
     }
     text.push_str("exports\n");

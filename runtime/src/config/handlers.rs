@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::batch::{self, Batch};
 use super::diagnostic::Finding;
 use super::interpolate::Interpolated;
 use super::reader::Field;
-use super::section::{Section, nearest};
+use super::section::Section;
 use super::tree::Value;
 use super::values::{BACKOFF, Form, TEXT, backoff};
 use super::{Ceilings, ConfigValue, HandlerConfig, RetryPolicy, Secret, filter, grants, limits, queues, server};
 
 const COMPONENT: Form = Form::new("the path of a component", "such as `handlers/email-notifier.wasm`");
 const FILE: Form = Form::new("the path of a file", "such as `email-rules.toml`");
-const RUN: Form = Form::new("a way to run", "`\"auto\"` or `\"handler\"`");
 const ORDER_BY: Form = Form::new("the name of an attribute", "such as `subject` or `partitionkey`: letters a-z and digits");
 const ISOLATION: Form = Form::new("an isolation", "`\"fresh\"`");
 
@@ -36,9 +36,6 @@ const AGE_MIN: Duration = Duration::from_millis(1);
 /// The store keeps each event of the window: a month of them is a mistake.
 const DUPLICATES_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
 
-/// Ways to run that come later (surface.md §1, `run`; DESIGN.md §5).
-const RUN_LATER: [&str; 4] = ["batch", "http", "command", "messaging"];
-
 pub(super) fn read(
     root: &mut Section<'_, '_>,
     queues: &BTreeSet<String>,
@@ -49,7 +46,7 @@ pub(super) fn read(
 }
 
 pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, ceilings: &Ceilings) -> Option<HandlerConfig> {
-    section.later(&["batch", "trial", "digest"]);
+    section.later(&["trial", "digest"]);
     let component = match section.take("component") {
         Some(field) => path(section, &field, &COMPONENT),
         None => {
@@ -58,7 +55,11 @@ pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, c
         }
     };
     let queues = queues::names(section, known);
-    let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, queues.as_ref().map_or(1, Vec::len), ceilings);
+    let (run, batch) = (batch::export(section), batch::read(section));
+    let needs =
+        limits::Needs { queues: queues.as_ref().map_or(1, Vec::len).max(1), batch: batch.as_ref().map_or(1, Batch::size) };
+    let concurrency = limits::concurrency(section, CONCURRENCY_PER_CORE, &needs, ceilings);
+    let batch = batch.and_then(|batch| batch.fits(section, run, concurrency as usize / needs.queues));
     let filter = filter::read(section);
     let paused = section.flag("paused").unwrap_or(false);
     let parked = limits::parked(section, ceilings);
@@ -66,7 +67,6 @@ pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, c
     let expires = section.duration("expires", AGE_MIN..=WAIT_MAX);
     let duplicates = section.duration("duplicates", AGE_MIN..=DUPLICATES_MAX);
     refuse_other_isolation(section);
-    refuse_other_ways_to_run(section);
     let (limits, limit_sources) = section.section("limits", |section| limits::read(section, ceilings));
     let retry = section.section("retry", retry);
     let config = section.section("config", values);
@@ -81,6 +81,8 @@ pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, c
         order_by,
         expires,
         duplicates,
+        run,
+        batch,
         limits,
         limit_sources,
         retry,
@@ -117,23 +119,8 @@ fn refuse_other_isolation(section: &mut Section<'_, '_>) {
     }
 }
 
-fn refuse_other_ways_to_run(section: &mut Section<'_, '_>) {
-    let Some(field) = section.take("run") else { return };
-    let run = section.reader.parse(&field, &RUN, |text| match text {
-        "auto" | "handler" => Ok(true),
-        later if RUN_LATER.contains(&later) => Ok(false),
-        other => Err(match nearest(other, ["auto", "handler"].into_iter().chain(RUN_LATER)) {
-            Some((nearest, true)) => format!("did you mean `{nearest}`?"),
-            _ => String::new(),
-        }),
-    });
-    if run == Some(false) {
-        refuse_value(section, &field, "run", "`\"auto\"` or `\"handler\"`");
-    }
-}
-
 /// Refuses a value that only a later version has.
-fn refuse_value(section: &mut Section<'_, '_>, field: &Field, name: &str, now: &str) {
+pub(super) fn refuse_value(section: &mut Section<'_, '_>, field: &Field, name: &str, now: &str) {
     let finding = Finding {
         key: field.key.clone(),
         message: format!("`{name}`: not in this version yet"),

@@ -93,6 +93,24 @@ pub struct ShownLimit {
     pub from: Origin,
 }
 
+/// The defaults of surface.md §1.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: 100_000_000,
+            memory: 64 << 20,
+            tables: 100_000,
+            handles: 1_000,
+            deadline: Duration::from_secs(30),
+            output: 256 << 10,
+            requests: 20,
+            publishes: 100,
+            published: 4 << 20,
+            response: 8 << 20,
+        }
+    }
+}
+
 impl HandlerConfig {
     /// The limits that bind in this version, with where each came from.
     #[must_use]
@@ -170,11 +188,20 @@ pub(super) fn parked(section: &mut Section<'_, '_>, ceilings: &Ceilings) -> u32 
     u32::try_from(count).unwrap_or(ceilings.parked).max(1)
 }
 
-/// `concurrency` has a ceiling too, but is no limit of one event. The queues that a handler reads share it, so each needs a part.
-pub(super) fn concurrency(section: &mut Section<'_, '_>, per_core: usize, queues: usize, ceilings: &Ceilings) -> u32 {
+/// What `concurrency` has to be enough for.
+pub(super) struct Needs {
+    /// The queues that the handler reads share it, so each needs a part.
+    pub(super) queues: usize,
+    /// Each of the parts has to hold a batch; one that is written too small is `batch.size`'s to be told.
+    pub(super) batch: usize,
+}
+
+/// `concurrency` has a ceiling too, but is no limit of one event.
+pub(super) fn concurrency(section: &mut Section<'_, '_>, per_core: usize, needs: &Needs, ceilings: &Ceilings) -> u32 {
     let cores = section.reader.surroundings.cores;
+    let queues = needs.queues;
     let whole = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let default = whole(cores.saturating_mul(per_core).max(queues).max(1));
+    let default = whole(cores.saturating_mul(per_core).max(queues.saturating_mul(needs.batch)).max(1));
     let ceiling = LimitValue::Count(ceilings.concurrency.into());
     let bound = Bound { name: "concurrency", default: LimitValue::Count(default), ceiling };
     let field = section.take(bound.name);

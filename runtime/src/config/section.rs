@@ -183,6 +183,11 @@ impl<'e> Section<'_, 'e> {
         })
     }
 
+    /// The pattern of a key here.
+    pub(super) fn pattern(&self, name: &str) -> String {
+        join(&self.pattern, name)
+    }
+
     /// The pattern of keys here that the user names.
     pub(super) fn any(&mut self) -> String {
         let pattern = format!("{}.*", self.pattern);

@@ -52,6 +52,8 @@ pub(super) enum Done {
     Park(Item, Timestamp),
     /// Its lease is gone: there is nothing to settle.
     Lapsed(Item),
+    /// The call that it was in says nothing of it: it runs again at once.
+    Again(Item),
 }
 
 /// Stops a run from outside.

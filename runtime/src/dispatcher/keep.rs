@@ -1,6 +1,7 @@
-//! The keeping side of a subscription: lets run what has waited for its time, and lets go of what this process has lost.
+//! The keeping side of a subscription: lets run what has waited for its time or for others, and lets go of what this process has lost.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,12 +13,13 @@ impl Subscription {
     /// Keeps until nothing more runs.
     pub(super) async fn keep_until(self: &Arc<Self>, ended: &CancellationToken) {
         loop {
-            let (due, runners) = self.work.release_due(now());
+            let (due, full, runners) = self.work.release_due(now());
             self.start_runners(runners);
             tokio::select! {
                 () = ended.cancelled() => return,
                 () = self.work.timed() => {}
                 () = timer::until(due, std::future::pending()) => {}
+                () = tokio::time::sleep_until(full.unwrap_or_else(Instant::now).into()), if full.is_some() => {}
                 lost = self.queue.lapsed(&self.name) => self.lose(&lost),
             }
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::queue::{Delivery, Position};
@@ -17,12 +18,22 @@ pub(super) struct Item {
     pub(super) lane: Option<Lane>,
     /// Whether it was tried here: its tries are not those that the queue knows.
     pub(super) tried: bool,
+    /// Whether it runs in a call of its own, of a batch handler.
+    pub(super) alone: bool,
+    /// Where batches wait to be filled: since when it may run.
+    pub(super) since: Option<Instant>,
+}
+
+impl Item {
+    pub(super) fn new(delivery: Delivery, lane: Option<Lane>) -> Self {
+        Self { delivery, lane, tried: false, alone: false, since: None }
+    }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    /// May run now, in this order.
+    /// May run now, in this order; those that run alone come first.
     waiting: VecDeque<Item>,
     /// Lanes whose first event is in hand, with those behind it. The first one is in `waiting` or `timed`, runs, or is being dead-lettered.
     behind: HashMap<Lane, VecDeque<Item>>,
@@ -44,8 +55,38 @@ impl Lanes {
             }
             self.behind.insert(Arc::clone(lane), VecDeque::new());
         }
-        self.waiting.push_back(item);
+        self.wait(item);
         true
+    }
+
+    fn wait(&mut self, item: Item) {
+        if item.alone { self.waiting.insert(self.alone(), item) } else { self.waiting.push_back(item) }
+    }
+
+    /// What was taken runs next; its lane is still its own.
+    pub(super) fn put_back(&mut self, item: Item) {
+        self.waiting.push_front(item);
+    }
+
+    /// Notes since when those may run that were not noted before; whether there are any.
+    pub(super) fn stamp(&mut self, now: Instant) -> bool {
+        let new = self.waiting.iter_mut().filter(|item| item.since.is_none());
+        new.map(|item| item.since = Some(now)).count() > 0
+    }
+
+    /// The next to run.
+    pub(super) fn first(&self) -> Option<&Item> {
+        self.waiting.front()
+    }
+
+    /// How many that may run now do so alone.
+    pub(super) fn alone(&self) -> usize {
+        self.waiting.iter().take_while(|item| item.alone).count()
+    }
+
+    /// Since when the oldest of the others may run.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.waiting.iter().find(|item| !item.alone)?.since
     }
 
     /// Holds what is to run again at `due`; its lane waits with it.
@@ -156,11 +197,11 @@ impl Lanes {
     fn unpark(&mut self, item: Item) {
         self.parked -= 1;
         self.parked_bytes -= size(&item);
-        self.waiting.push_back(item);
+        self.wait(item);
     }
 }
 
-fn size(item: &Item) -> u64 {
+pub(super) fn size(item: &Item) -> u64 {
     item.delivery.event.size() as u64
 }
 

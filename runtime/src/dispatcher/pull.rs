@@ -106,7 +106,7 @@ impl Subscription {
         for delivery in deliveries {
             let admission = admit(&delivery.event, delivery.tries, &rules);
             let lane = config.order_by.as_deref().and_then(|name| delivery.event.attribute(name)).map(Into::into);
-            let item = Item { delivery, lane, tried: false };
+            let item = Item { alone: self.runs_alone(delivery.tries), ..Item::new(delivery, lane) };
             let end = match admission {
                 Admission::Run => {
                     items.push(item);

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::Level;
-
 use super::Subscription;
 use super::admit::{is_addressed, is_expired};
 use super::ended::{Cancel, Done, End, Ended};
@@ -21,7 +19,7 @@ use crate::store::{Claimed, EventKey, Sighting};
 use crate::verdict::{Verdict, attempts_left, verdict};
 
 /// Longest that a runner goes on before others on its thread get their turn.
-const TURN: Duration = Duration::from_millis(2);
+pub(super) const TURN: Duration = Duration::from_millis(2);
 
 /// Added to a handler's deadline for the claim of an event (`duplicates`): publishing and settling end well within it.
 const CLAIM_MARGIN: Duration = Duration::from_secs(30);
@@ -37,18 +35,18 @@ impl Subscription {
     pub(super) async fn run_what_waits(self: Arc<Self>) {
         let abort = self.abort.clone();
         let cancel = Cancel::default();
-        let mut lost = Lost { work: &self.work, running: false };
+        let mut lost = Lost { work: &self.work, running: 0 };
         let mut done = None;
         let (mut turn, mut taken) = (Instant::now(), 0);
         while let Some(item) = self.work.next(done.take(), &cancel) {
-            lost.running = true;
+            lost.running = 1;
             // Only the end of the grace time drops a run: the delivery then stays leased, and closing the queue gives it back.
             done = tokio::select! {
                 biased;
                 done = self.run_unless_lapsed(item, &cancel) => Some(done),
                 () = abort.cancelled() => return,
             };
-            lost.running = false;
+            lost.running = 0;
             taken += 1;
             if taken % RUN_EVENTS == 0 && turn.elapsed() >= TURN {
                 tokio::task::yield_now().await;
@@ -73,11 +71,15 @@ impl Subscription {
             biased;
             end = self.run(&mut item) => end,
             () = lapsed => {
-                let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*item.delivery.event.id);
-                tracing::info!(queue, handler, event, attempt = item.delivery.tries.failed + 1, "event stopped: its lease is gone");
+                self.say_lapsed(&item);
                 return Done::Lapsed(item);
             }
         };
+        self.hand_in(item, end)
+    }
+
+    /// As the runner hands it in.
+    pub(super) fn hand_in(&self, item: Item, end: RunEnd) -> Done {
         match end {
             RunEnd::Ended(end, claim) => Done::Ended(Ended { claim, ..self.ended(&item, end) }),
             RunEnd::Park(due) => Done::Park(item, due),
@@ -93,21 +95,10 @@ impl Subscription {
         }
         let claim = match self.claim(delivery).await {
             Ok(claim) => claim,
-            Err(end) => {
-                if matches!(end, RunEnd::Park(_)) {
-                    // It has not begun.
-                    self.queue.note(&self.name, delivery.position, delivery.tries);
-                }
-                self.work.not_run();
-                return end;
-            }
+            Err(end) => return self.not_begun(delivery, end),
         };
-        let before = delivery.tries;
-        self.queue.note(&self.name, delivery.position, Tries { failed: before.failed.saturating_add(1), ..before });
+        self.note_begun(delivery);
         let version = self.handler.current();
-        let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*delivery.event.id);
-        // A run that never ends is known by this line alone.
-        tracing::trace!(queue, handler, event, attempt = before.failed + 1, "event runs");
         let mut report = sandbox::run(&version.program, &version.setup, self.job(item)).await;
         if report.outcome == Outcome::Done && !report.published.is_empty() {
             let left = version.setup.limits.deadline.saturating_sub(report.elapsed);
@@ -115,16 +106,55 @@ impl Subscription {
                 report.outcome = instead;
             }
         }
-        self.count(&report);
+        self.count(&report, 1, std::slice::from_ref(&report.outcome));
+        self.say_log(&delivery.event.id, delivery.tries.failed + 1, &version, &report.log);
+        let judged = self.judge(delivery, &version, report);
+        self.conclude(item, &version, judged, claim).await
+    }
+
+    /// It ends, or waits, instead of being run.
+    pub(super) fn not_begun(&self, delivery: &Delivery, end: RunEnd) -> RunEnd {
+        if matches!(end, RunEnd::Park(_)) {
+            self.queue.note(&self.name, delivery.position, delivery.tries);
+        }
+        self.work.not_run();
+        end
+    }
+
+    /// For the case that this process is killed while it runs.
+    pub(super) fn note_begun(&self, delivery: &Delivery) {
+        let before = delivery.tries;
+        self.queue.note(&self.name, delivery.position, Tries { failed: before.failed.saturating_add(1), ..before });
+        let (queue, handler, event) = (&*self.queue_name, &*self.handler.name, &*delivery.event.id);
+        // A run that never ends is known by this line alone.
+        tracing::trace!(queue, handler, event, attempt = before.failed + 1, "event runs");
+    }
+
+    /// What is to become of a delivery by what its run came to; said, and told the circuit breaker.
+    pub(super) fn judge(&self, delivery: &Delivery, version: &Version, report: Report) -> Judged {
         let now = now();
-        let verdict = verdict(&report.outcome, before, &config.retry, now, fastrand::f64());
+        let config = &self.handler.config;
+        let verdict = verdict(&report.outcome, delivery.tries, &config.retry, now, fastrand::f64());
         // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
         let verdict = if config.order_by.is_some() { verdict.within(now.after(config.retry.backoff_to)) } else { verdict };
-        self.say(delivery, &version, &report, verdict);
+        self.say(delivery, version, &report.outcome, verdict);
         self.observe(&report.outcome, now);
+        Judged { report, verdict, now }
+    }
+
+    /// Does to a delivery what can be done before it is settled.
+    pub(super) async fn conclude(
+        &self,
+        item: &mut Item,
+        version: &Arc<Version>,
+        judged: Judged,
+        claim: Option<Sighting>,
+    ) -> RunEnd {
+        let Judged { report, verdict, now } = judged;
+        let before = item.delivery.tries;
         match verdict {
             Verdict::Pause => {
-                self.handler.fail(&version, &report.outcome.reason());
+                self.handler.fail(version, &report.outcome.reason());
                 if item.lane.is_some() {
                     self.park(item, now.after(LOAD_AGAIN), before)
                 } else {
@@ -132,8 +162,8 @@ impl Subscription {
                 }
             }
             Verdict::Dead => {
-                self.queue.note(&self.name, delivery.position, given_up(Some(&report.outcome), before, now));
-                RunEnd::Ended(End::Judged(verdict, Some(self.letter(delivery, &version, report))), claim)
+                self.queue.note(&self.name, item.delivery.position, given_up(Some(&report.outcome), before, now));
+                RunEnd::Ended(End::Judged(verdict, Some(self.letter(&item.delivery, version, report))), claim)
             }
             Verdict::Retry { due, tries } if self.holds_retries() => {
                 self.extend(claim, due.since(now)).await;
@@ -143,7 +173,7 @@ impl Subscription {
         }
     }
 
-    fn job<'a>(&'a self, item: &'a Item) -> Job<'a> {
+    pub(super) fn job<'a>(&'a self, item: &'a Item) -> Job<'a> {
         let Delivery { event, tries, first_seen, .. } = &item.delivery;
         Job {
             event,
@@ -159,13 +189,14 @@ impl Subscription {
     fn park(&self, item: &mut Item, due: Timestamp, tries: Tries) -> RunEnd {
         item.delivery.tries = tries;
         item.tried = true;
+        item.alone |= self.runs_alone(tries);
         self.queue.note(&self.name, item.delivery.position, tries);
         RunEnd::Park(due)
     }
 
     /// Claims the event where `duplicates` is on (delivery.md §8); else nothing. An error is how the delivery ends or waits instead of
     /// being run.
-    async fn claim(&self, delivery: &Delivery) -> Result<Option<Sighting>, RunEnd> {
+    pub(super) async fn claim(&self, delivery: &Delivery) -> Result<Option<Sighting>, RunEnd> {
         if self.handler.config.duplicates.is_none() || is_addressed(&delivery.event) {
             return Ok(None);
         }
@@ -195,71 +226,17 @@ impl Subscription {
             tracing::debug!(handler = %self.handler.name, %error, "a claim ends before the event that waits is tried again");
         }
     }
+}
 
-    /// Tells the circuit breaker how a run ended.
-    fn observe(&self, outcome: &Outcome, now: Timestamp) {
-        // No instance was made: it says nothing of what is outside.
-        if matches!(outcome, Outcome::Load { .. }) {
-            self.work.not_run();
-            return;
-        }
-        let outside = matches!(outcome, Outcome::Host { .. });
-        let changed = self.breaker.send_if_modified(|breaker| breaker.observe(outside, now, fastrand::f64()));
-        if changed {
-            let (queue, handler, reason) = (&*self.queue_name, &*self.handler.name, outcome.reason());
-            match self.paused_until() {
-                Some(until) => {
-                    tracing::warn!(queue, handler, reason, %until, "everything fails from outside: paused, one event is tried then")
-                }
-                None => tracing::info!(queue, handler, "it works again: all events are taken"),
-            }
-        }
-    }
-
-    fn count(&self, report: &Report) {
-        let mut counts = self.stats.count();
-        counts.attempts += 1;
-        counts.outcomes[report.outcome.index()] += 1;
-        counts.seconds.observe(report.elapsed.as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "a histogram's sum needs no more than 52 bits")]
-        {
-            counts.fuel.observe(report.fuel as f64);
-            counts.memory.observe(report.memory as f64);
-        }
-    }
-
-    /// Levels by what an operator has to do: nothing, look, act (style.md 34). What the guest wrote is bounded by its limit `output`.
-    fn say(&self, delivery: &Delivery, version: &Version, report: &Report, verdict: Verdict) {
-        let (handler, queue, event, version) = (&*self.handler.name, &*self.queue_name, &*delivery.event.id, version.short());
-        let attempt = delivery.tries.failed + 1;
-        for line in report.log.lines() {
-            match sandbox::level(line) {
-                (Level::ERROR, line) => tracing::error!(target: "weir::guest", handler, queue, event, attempt, version, "{line}"),
-                (Level::WARN, line) => tracing::warn!(target: "weir::guest", handler, queue, event, attempt, version, "{line}"),
-                (Level::INFO, line) => tracing::info!(target: "weir::guest", handler, queue, event, attempt, version, "{line}"),
-                (Level::DEBUG, line) => tracing::debug!(target: "weir::guest", handler, queue, event, attempt, version, "{line}"),
-                (Level::TRACE, line) => tracing::trace!(target: "weir::guest", handler, queue, event, attempt, version, "{line}"),
-            }
-        }
-        let outcome = report.outcome.name();
-        let limit = report.outcome.limit().map(|limit| limit.name);
-        match verdict {
-            Verdict::Ack => tracing::debug!(handler, queue, event, attempt, version, outcome, "event acknowledged"),
-            Verdict::Retry { due, .. } => {
-                let reason = report.outcome.reason();
-                tracing::info!(handler, queue, event, attempt, version, outcome, limit, %due, %reason, "event will be tried again");
-            }
-            Verdict::Dead => {
-                let reason = report.outcome.reason();
-                tracing::warn!(handler, queue, event, attempt, version, outcome, limit, %reason, "event dead-lettered");
-            }
-            Verdict::Pause => tracing::warn!(handler, queue, event, attempt, version, outcome, "event given back"),
-        }
-    }
+/// What a run came to, and what is to become of its delivery.
+pub(super) struct Judged {
+    pub(super) report: Report,
+    pub(super) verdict: Verdict,
+    now: Timestamp,
 }
 
 /// What a run came to for its delivery.
-enum RunEnd {
+pub(super) enum RunEnd {
     /// It ended, with the claim that it had.
     Ended(End, Option<Sighting>),
     /// It is held here until then.
@@ -267,15 +244,16 @@ enum RunEnd {
 }
 
 /// Takes a runner that ends in the middle of a run out of the count: at the end of the grace time, or by a panic, which is a bug.
-struct Lost<'a> {
-    work: &'a Work,
-    running: bool,
+pub(super) struct Lost<'a> {
+    pub(super) work: &'a Work,
+    /// Events that it runs.
+    pub(super) running: usize,
 }
 
 impl Drop for Lost<'_> {
     fn drop(&mut self) {
-        if self.running {
-            self.work.lose_runner();
+        if self.running > 0 {
+            self.work.lose_runner(self.running);
         }
     }
 }

@@ -3,8 +3,10 @@
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
 mod ends;
+mod fill;
 mod leases;
 mod room;
+mod runners;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +15,14 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use self::ends::{FLUSH_MAX, Urgency};
+pub(super) use self::fill::Fill;
+pub(super) use self::runners::RUN_EVENTS;
 use super::ended::{Cancel, Done, End, Ended};
 use super::lanes::{Item, Lanes};
 use crate::clock::Timestamp;
 use crate::queue::{Position, Tries};
 use crate::stats::{Cause, SubscriptionStats};
 use crate::verdict::Verdict;
-
-/// Events that one runner takes before another is started for those that wait: long enough to keep caches warm (engine-floor.md).
-pub(super) const RUN_EVENTS: usize = 16;
 
 /// See the module.
 pub(super) struct Work {
@@ -38,7 +39,7 @@ pub(super) struct Work {
     /// The puller: there may be room; the drain: nothing may be left.
     room: Notify,
     /// The keeper: something waits for its time that did not before.
-    timed: Notify,
+    timed: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -53,6 +54,10 @@ struct State {
     /// Deliveries that are run now.
     running: usize,
     runners: usize,
+    /// Runners that run some.
+    busy: usize,
+    /// What of what waits goes into one call, and when.
+    fill: Fill,
     /// Those of them that can be stopped, and whether their lease is gone.
     cancels: HashMap<Position, (Cancel, bool)>,
     ended: Vec<Ended>,
@@ -73,10 +78,10 @@ struct State {
 }
 
 impl Work {
-    pub(super) fn new(slots: usize, parked_max: usize, leases_lapse: bool, stats: Arc<SubscriptionStats>) -> Self {
+    pub(super) fn new(slots: usize, parked_max: usize, leases_lapse: bool, fill: Fill, stats: Arc<SubscriptionStats>) -> Self {
         let flush_at = (slots / 2).clamp(1, FLUSH_MAX);
-        let state = Mutex::new(State { allowed: slots, ..State::default() });
-        let (ended, room, timed) = (Notify::new(), Notify::new(), Notify::new());
+        let (ended, room, timed) = (Notify::new(), Notify::new(), fill.keeper());
+        let state = Mutex::new(State { allowed: slots, fill, ..State::default() });
         Self { state, stats, parked_max, flush_at, leases_lapse, ended, room, timed }
     }
 
@@ -132,48 +137,6 @@ impl Work {
         (state.wanted_runners(), behind)
     }
 
-    /// How many deliveries were taken so far, while others wait that may run; none when nothing does.
-    pub(super) fn taken_while_waiting(&self) -> Option<u64> {
-        let state = self.state();
-        (state.lanes.waiting() > 0 && state.running < state.allowed).then_some(state.taken)
-    }
-
-    /// When nothing was taken since `taken`, every runner is held up: a runner for each that waits.
-    pub(super) fn unstall(&self, taken: u64) -> usize {
-        let mut state = self.state();
-        if state.taken != taken {
-            return 0;
-        }
-        state.runner_for_each()
-    }
-
-    /// A runner hands in what it did and takes the next; none: the runner is to end.
-    pub(super) fn next(&self, done: Option<Done>, cancel: &Cancel) -> Option<Item> {
-        let mut state = self.state();
-        if let Some(done) = done {
-            self.take_back(&mut state, done);
-        }
-        let next = state.take();
-        match &next {
-            Some(item) => {
-                state.running += 1;
-                state.taken += 1;
-                if self.leases_lapse {
-                    state.cancels.insert(item.delivery.position, (Arc::clone(cancel), false));
-                }
-            }
-            None => state.runners -= 1,
-        }
-        if state.allowed == 0 {
-            self.count_parked(&mut state);
-        }
-        if state.lanes.waiting() == 0 || next.is_none() {
-            self.room.notify_waiters();
-        }
-        self.tell(&mut state);
-        next
-    }
-
     fn take_back(&self, state: &mut State, done: Done) {
         state.running -= 1;
         match done {
@@ -201,6 +164,16 @@ impl Work {
             Done::Lapsed(item) => {
                 state.cancels.remove(&item.delivery.position);
                 self.count_lapsed(state, &item);
+            }
+            Done::Again(item) => {
+                let lapsed = state.cancels.remove(&item.delivery.position).is_some_and(|(_, lapsed)| lapsed);
+                if lapsed {
+                    self.count_lapsed(state, &item);
+                } else {
+                    state.lanes.put_back(item);
+                    // The keeper starts runners: one call became as many as it had events.
+                    self.timed.notify_one();
+                }
             }
         }
         if state.draining {
@@ -232,24 +205,26 @@ impl Work {
         state.runner_for_each()
     }
 
-    /// Lets run what is due; says when the next one is, and how many runners to start.
-    pub(super) fn release_due(&self, now: Timestamp) -> (Option<Timestamp>, usize) {
+    /// Lets run what is due; says when the next one is, when a batch has waited for its events, and how many runners to start.
+    pub(super) fn release_due(&self, now: Timestamp) -> (Option<Timestamp>, Option<Instant>, usize) {
         let mut state = self.state();
         state.lanes.release_due(now);
         self.count_parked(&mut state);
-        (state.lanes.next_due(), state.runner_for_each())
+        let runners = state.runner_for_each();
+        (state.lanes.next_due(), state.fill_due(), runners)
     }
 
-    /// Waits until something may wait for its time that did not before.
+    /// Waits until something may wait for its time, or for others, that did not before.
     pub(super) async fn timed(&self) {
         self.timed.notified().await;
     }
 
     /// A runner ended without handing in what it ran.
-    pub(super) fn lose_runner(&self) {
+    pub(super) fn lose_runner(&self, running: usize) {
         let mut state = self.state();
-        state.running -= 1;
+        state.running -= running;
         state.runners -= 1;
+        state.busy -= 1;
         state.probe_again();
         drop(state);
         self.room.notify_waiters();
@@ -293,43 +268,6 @@ impl Work {
                 return;
             }
             notified.await;
-        }
-    }
-}
-
-impl State {
-    /// Runners to start so that each takes a run of what was pulled; the puller sees when they stand still ([`Work::unstall`]).
-    fn wanted_runners(&mut self) -> usize {
-        let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
-        let start = may_run.div_ceil(RUN_EVENTS).saturating_sub(self.runners);
-        self.runners += start;
-        start
-    }
-
-    /// Runners to start so that each that may run has one: the runners there are may stand still for long.
-    fn runner_for_each(&mut self) -> usize {
-        let may_run = self.lanes.waiting().min(self.allowed.saturating_sub(self.running));
-        let start = may_run.saturating_sub(self.runners.saturating_sub(self.running));
-        self.runners += start;
-        start
-    }
-
-    /// Takes the next to run, if it may.
-    fn take(&mut self) -> Option<Item> {
-        if self.running >= self.allowed {
-            return None;
-        }
-        let item = self.lanes.take()?;
-        if self.probing {
-            self.allowed = 0;
-        }
-        Some(item)
-    }
-
-    /// What was taken to probe did not run: another one may.
-    fn probe_again(&mut self) {
-        if self.probing {
-            self.allowed = 1;
         }
     }
 }

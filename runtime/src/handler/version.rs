@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::clock::{Timestamp, now};
-use crate::config::{ConfigValue, HandlerConfig, Secret, Server};
+use crate::config::{ConfigValue, Export, HandlerConfig, Secret, Server};
 use crate::keyvalue::Places;
 use crate::mail::{Mailer, Relays};
 use crate::outgoing::Outgoing;
@@ -122,8 +122,9 @@ impl Loader {
     /// As [`Loader::load`].
     pub async fn compile(&self, config: &HandlerConfig, source: &Source) -> Result<Program, LoadProblem> {
         let problem = |why| LoadProblem { file: config.component.clone(), why };
+        let export = export(&source.component.1, config).map_err(problem)?;
         let (sandbox, component) = (Arc::clone(&self.sandbox), Arc::clone(&source.component));
-        match tokio::task::spawn_blocking(move || sandbox.program(&component.0, &component.1)).await {
+        match tokio::task::spawn_blocking(move || sandbox.program_as(export, &component.0, &component.1)).await {
             Ok(program) => program.map_err(problem),
             Err(error) => Err(problem(LoadError::Unusable(format!("the compiler failed: {error}")))),
         }
@@ -168,6 +169,14 @@ impl Loader {
         probing.await.map_err(|error| problem(LoadError::Unusable(format!("can't be tried: {error}"))))?.map_err(problem)?;
         Ok(Version { program, setup, loaded_at: now(), fingerprint })
     }
+}
+
+/// Which export of a component runs as a handler.
+///
+/// # Errors
+/// When it lacks the one that `run` or `batch` is for.
+pub fn export(inspection: &Inspection, config: &HandlerConfig) -> Result<Export, LoadError> {
+    inspection.run_as(config.run, config.batch.is_some()).map_err(LoadError::Unusable)
 }
 
 /// The texts of `[handler.*.config]`, files read.

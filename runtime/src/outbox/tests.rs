@@ -48,6 +48,7 @@ impl Place {
         let run = Run {
             handler: "h",
             event: &self.parent,
+            item: 0,
             grant: Some(&self.grant),
             limits: &self.limits,
             max_event: self.max_event,

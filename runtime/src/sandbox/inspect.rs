@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::imports::{Class, classify, is_weir_01};
+use crate::config::Export;
 
 /// Deepest nesting of components and modules that is read; real toolchains stay under four.
 const DEPTH_MAX: usize = 32;
@@ -56,40 +57,78 @@ pub struct Inspection {
     pub initial_memory: u64,
 }
 
+/// Exports that later versions run (DESIGN.md §5).
+const LATER: [&str; 3] = ["wasi:http/incoming-handler", "wasi:cli/run", "wasi:messaging/incoming-handler"];
+
 impl Inspection {
-    /// How Weir would run it: `handler`, or none with the reason.
+    /// How Weir runs it where weir.toml does not say: by the first of the exports that it knows.
     ///
     /// # Errors
     /// What is missing, and what to build instead.
-    pub fn run(&self) -> Result<&'static str, String> {
-        let exports = |interface: &str| self.exports.iter().any(|name| name.split('@').next() == Some(interface));
+    pub fn run(&self) -> Result<Export, String> {
         if self.kind == Kind::Module {
             return Err("this is a core module; this version runs components only (build for the target `wasm32-wasip2`, \
                  for example with `weir build`)"
                 .to_owned());
         }
-        let versions = |name: &String| name.strip_prefix("weir:events/handler@").map(str::to_owned);
-        let mut found = self.exports.iter().filter_map(versions).peekable();
-        if found.peek().is_some() {
-            return match found.find(|version| !is_weir_01(version)) {
-                None => Ok("handler"),
-                Some(version) => {
-                    Err(format!("exports `weir:events/handler@{version}`, and Weir runs that interface in version 0.1.x only"))
-                }
-            };
-        }
-        let later =
-            ["weir:events/batch-handler", "wasi:http/incoming-handler", "wasi:cli/run", "wasi:messaging/incoming-handler"];
-        match later.iter().find(|interface| exports(interface)) {
-            Some(interface) => {
-                Err(format!("exports `{interface}`, which is not in this version yet (known: `weir:events/handler`)"))
-            }
-            None => {
-                let found = self.exports.join("`, `");
-                let found = if found.is_empty() { "nothing".to_owned() } else { format!("`{found}`") };
-                Err(format!("exports {found}, expected `weir:events/handler@0.1.0` (see `weir new`)"))
+        for export in [Export::Handler, Export::Batch] {
+            if self.has(export)? {
+                return Ok(export);
             }
         }
+        let exports = |interface: &str| self.exports.iter().any(|name| name.split('@').next() == Some(interface));
+        if let Some(later) = LATER.iter().find(|interface| exports(interface)) {
+            return Err(format!(
+                "exports `{later}`, which is not in this version yet (known: `weir:events/handler`, `weir:events/batch-handler`)"
+            ));
+        }
+        Err(format!("exports {}, expected `weir:events/handler@0.1.0` (see `weir new`)", self.shown_exports()))
+    }
+
+    /// How Weir runs it with `run` and `batch` as weir.toml has them.
+    ///
+    /// # Errors
+    /// As [`Inspection::run`], and when it lacks the export that they are for.
+    pub fn run_as(&self, run: Option<Export>, batched: bool) -> Result<Export, String> {
+        let found = self.run()?;
+        let (wanted, why) = match run {
+            Some(wanted) => (wanted, format!("`run = \"{}\"`", wanted.name())),
+            None if batched => (Export::Batch, "`batch`".to_owned()),
+            None => return Ok(found),
+        };
+        if found == wanted || self.has(wanted)? {
+            return Ok(wanted);
+        }
+        Err(format!(
+            "exports {}, expected `{}@0.1.0`: {why} is for components that export that",
+            self.shown_exports(),
+            interface(wanted)
+        ))
+    }
+
+    fn has(&self, export: Export) -> Result<bool, String> {
+        let interface = interface(export);
+        let mut found = self.exports.iter().filter_map(|name| name.strip_prefix(interface)?.strip_prefix('@')).peekable();
+        if found.peek().is_none() {
+            return Ok(false);
+        }
+        match found.find(|version| !is_weir_01(version)) {
+            None => Ok(true),
+            Some(version) => Err(format!("exports `{interface}@{version}`, and Weir runs that interface in version 0.1.x only")),
+        }
+    }
+
+    fn shown_exports(&self) -> String {
+        let found = self.exports.join("`, `");
+        if found.is_empty() { "nothing".to_owned() } else { format!("`{found}`") }
+    }
+}
+
+/// The interface of an export, without its version.
+pub(super) fn interface(export: Export) -> &'static str {
+    match export {
+        Export::Handler => "weir:events/handler",
+        Export::Batch => "weir:events/batch-handler",
     }
 }
 

@@ -10,9 +10,10 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::engine::{Class, MEMORIES_PER_COMPONENT};
-use super::inspect::{Inspection, inspect};
+use super::inspect::{Inspection, inspect, interface};
+use super::state::Hand;
 use super::{Program, Sandbox, Setup, host, run};
-use crate::config::Grants;
+use crate::config::{Export, Grants};
 
 /// Longest that instantiating as a probe and a self-test may take together, whatever the handler's own deadline.
 const PROBE_MAX: Duration = Duration::from_secs(30);
@@ -92,6 +93,14 @@ impl Sandbox {
     /// # Errors
     /// When it can't be compiled, does not fit the pool, or an import or export has another signature.
     pub fn program(&self, bytes: &[u8], inspection: &Inspection) -> Result<Program, LoadError> {
+        self.program_as(inspection.run().map_err(LoadError::Unusable)?, bytes, inspection)
+    }
+
+    /// As [`Sandbox::program`], to run this export.
+    ///
+    /// # Errors
+    /// As there, and when it has no such function.
+    pub fn program_as(&self, export: Export, bytes: &[u8], inspection: &Inspection) -> Result<Program, LoadError> {
         let unusable = |what: &str, error: wasmtime::Error| LoadError::Unusable(format!("{what}: {error:#}"));
         let class = Class::of(inspection.initial_memory);
         let engine = self.engines.get(class).map_err(|error| unusable("no engine can be made on this machine", error))?;
@@ -109,11 +118,12 @@ impl Sandbox {
             let instance = component.get_export_index(None, interface)?;
             component.get_export_index(Some(&instance), name)
         };
-        let Some(handle) = function("weir:events/handler@0.1.0", "handle") else {
-            return Err(LoadError::Unusable("exports `weir:events/handler` without a function `handle`".to_owned()));
+        let interface = interface(export);
+        let Some(handle) = function(&format!("{interface}@0.1.0"), "handle") else {
+            return Err(LoadError::Unusable(format!("exports `{interface}` without a function `handle`")));
         };
         let self_test = function("weir:events/self-test@0.1.0", "run");
-        Ok(Program { digest: Arc::from(inspection.digest.as_str()), pre, handle, self_test })
+        Ok(Program { digest: Arc::from(inspection.digest.as_str()), export, pre, handle, self_test })
     }
 
     fn compiled(&self, engine: &Engine, class: Class, bytes: &[u8], inspection: &Inspection) -> Result<Component, LoadError> {
@@ -154,10 +164,10 @@ pub async fn probe(program: &Program, setup: &Arc<Setup>) -> Result<(), LoadErro
     let deadline = Instant::now() + setup.limits.deadline.min(PROBE_MAX);
     let started = async {
         let _permit = setup.permits.acquire().await;
-        let mut store = run::store(program, setup, None, deadline).map_err(unusable)?;
+        let mut store = run::store(program, setup, Hand::Nothing, deadline).map_err(unusable)?;
         let instance = program.pre.instantiate_async(&mut store).await.map_err(unusable)?;
         run::check_type(&instance, &mut store, program).map_err(|error| {
-            let expected = "expected `handle` as in `weir:events/handler@0.1.0`";
+            let expected = format!("expected `handle` as in `{}@0.1.0`", interface(program.export));
             LoadError::Unusable(format!("exports `handle` with another type, {expected}: {error:#}"))
         })?;
         let Some(self_test) = &program.self_test else { return Ok(()) };

@@ -1,18 +1,19 @@
-//! One event through one fresh instance, under all limits. Never an error for something that a guest did.
+//! One event through one fresh instance, under all limits. Never an error for something that a guest did. Several at once: `batch.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-use wasmtime::component::{ComponentType, Lift, Lower, ResourceTableError, TypedFunc};
+use wasmtime::component::{Instance, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::classify::{Ending, Fault, Notes, classify};
 use super::engine::TICK;
 use super::host::http::OverResponse;
-use super::state::State;
-use super::{Program, Setup};
-use crate::clock::{Timestamp, millis};
+use super::state::{Hand, State};
+use super::typed::{DeliveryIn, EventIn, Handle, HandleBatch, extensions, idempotency_key};
+use super::{Program, Setup, batch};
+use crate::clock::Timestamp;
+use crate::config::Export;
 use crate::event::Event;
 use crate::outbox::Published;
 use crate::outcome::{Limit, Outcome};
@@ -59,7 +60,7 @@ pub struct Report {
 
 impl Report {
     /// Of a run in which no guest's code ran to an answer.
-    fn not_loaded(error: &wasmtime::Error, begun: Instant) -> Self {
+    pub(super) fn not_loaded(error: &wasmtime::Error, begun: Instant) -> Self {
         Self {
             outcome: not_loaded(error),
             fuel: 0,
@@ -72,92 +73,18 @@ impl Report {
     }
 }
 
-#[derive(ComponentType, Lower)]
-#[component(record)]
-pub(super) struct EventIn<'a> {
-    id: &'a str,
-    source: &'a str,
-    #[component(name = "type")]
-    kind: &'a str,
-    subject: Option<&'a str>,
-    time: Option<&'a str>,
-    datacontenttype: Option<&'a str>,
-    dataschema: Option<&'a str>,
-    extensions: &'a [(&'a str, &'a str)],
-    data: Option<&'a [u8]>,
-}
-
-impl<'a> EventIn<'a> {
-    /// Borrows an event; `extensions` are those that the guest is shown.
-    pub(super) fn new(event: &'a Event, extensions: &'a [(&'a str, &'a str)]) -> Self {
-        Self {
-            id: &event.id,
-            source: &event.source,
-            kind: &event.kind,
-            subject: event.subject.as_deref(),
-            time: event.time.as_deref(),
-            datacontenttype: event.datacontenttype.as_deref(),
-            dataschema: event.dataschema.as_deref(),
-            extensions,
-            data: event.data.as_deref(),
-        }
-    }
-}
-
-#[derive(ComponentType, Lower)]
-#[component(record)]
-pub(super) struct DeliveryIn<'a> {
-    pub(super) handler: &'a str,
-    pub(super) queue: &'a str,
-    #[component(name = "order-key")]
-    pub(super) order_key: Option<&'a str>,
-    pub(super) attempt: u32,
-    #[component(name = "attempts-left")]
-    pub(super) attempts_left: u32,
-    #[component(name = "first-seen")]
-    pub(super) first_seen: u64,
-    #[component(name = "time-left")]
-    pub(super) time_left: u64,
-    #[component(name = "idempotency-key")]
-    pub(super) idempotency_key: &'a str,
-    #[component(name = "wants-reply")]
-    pub(super) wants_reply: bool,
-}
-
-#[derive(ComponentType, Lift)]
-#[component(record)]
-pub(super) struct RetryOut {
-    reason: String,
-    after: Option<u64>,
-}
-
-#[derive(ComponentType, Lift)]
-#[component(variant)]
-pub(super) enum FailureOut {
-    #[component(name = "retry")]
-    Retry(RetryOut),
-    #[component(name = "reject")]
-    Reject(String),
-}
-
-pub(super) type Answer = (Result<(), FailureOut>,);
-pub(super) type Handle<'a> = TypedFunc<(EventIn<'a>, DeliveryIn<'a>), Answer>;
-
 /// Past the deadline while the guest computed.
 #[derive(Debug, thiserror::Error)]
 #[error("ran past its deadline")]
 struct PastDeadline;
 
 /// A store with every limit armed.
-pub(super) fn store(
-    program: &Program,
-    setup: &Arc<Setup>,
-    event: Option<Arc<Event>>,
-    deadline: Instant,
-) -> wasmtime::Result<Store<State>> {
-    let mut store = Store::new(program.pre.engine(), State::new(setup, event, deadline));
+pub(super) fn store(program: &Program, setup: &Arc<Setup>, hand: Hand, deadline: Instant) -> wasmtime::Result<Store<State>> {
+    let state = State::new(setup, hand, deadline);
+    let fuel = state.limits.fuel;
+    let mut store = Store::new(program.pre.engine(), state);
     store.limiter(|state| &mut state.limiter);
-    store.set_fuel(setup.limits.fuel)?;
+    store.set_fuel(fuel)?;
     store.set_hostcall_fuel(setup.hostcall_bytes());
     store.set_max_component_handles(setup.limits.handles as usize);
     store.set_epoch_deadline(1);
@@ -174,98 +101,78 @@ pub(super) fn store(
     Ok(store)
 }
 
-/// Runs one event.
+/// Runs one event; a batch handler gets it as a batch of one.
 pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report {
     run_at(program, setup, job, None).await
 }
 
 /// Runs one event with a wall clock that shows this time all through the run; none: what time it is. Limits go by real time either way.
 pub async fn run_at(program: &Program, setup: &Arc<Setup>, job: Job<'_>, clock: Option<Timestamp>) -> Report {
+    if program.export == Export::Batch {
+        return batch::run_at(program, setup, &[job], clock).await.into_one();
+    }
     // One of the instances is the handler's own; sleepers of other handlers can't take it (sandbox.md §4).
     let _permit = setup.permits.acquire().await;
     // Counted from here: what waited for an instance has all its time (events.wit, `time-left`).
     let begun = Instant::now();
     let deadline = begun + setup.limits.deadline;
-    let mut store = match store(program, setup, Some(Arc::clone(job.event)), deadline) {
+    let mut store = match store(program, setup, Hand::one(job.event), deadline) {
         Ok(store) => store,
         Err(error) => return Report::not_loaded(&error, begun),
     };
     store.data_mut().clock = clock;
-    let called = {
-        let call = call(program, setup, &job, &mut store);
-        // The callback catches guests that compute; this catches host calls that wait.
-        tokio::time::timeout_at((deadline + TICK + TICK).into(), call).await
-    };
-    let called = called.unwrap_or_else(|_| Err(Stopped::Called(PastDeadline.into())));
+    let called = bounded(deadline, call(program, setup, &job, &mut store)).await;
     report(store, called, setup, begun)
 }
 
+/// The store's callback catches guests that compute; this catches host calls that wait.
+pub(super) async fn bounded<T>(deadline: Instant, call: impl Future<Output = Result<T, Stopped>>) -> Result<T, Stopped> {
+    let called = tokio::time::timeout_at((deadline + TICK + TICK).into(), call).await;
+    called.unwrap_or_else(|_| Err(Stopped::Called(PastDeadline.into())))
+}
+
 /// Where a run stopped short of an answer.
-enum Stopped {
+pub(super) enum Stopped {
     /// No instance could be made.
     Loading(wasmtime::Error),
     /// In the call.
     Called(wasmtime::Error),
 }
 
-async fn call(program: &Program, setup: &Setup, job: &Job<'_>, store: &mut Store<State>) -> Result<Ending, Stopped> {
-    let instance = match program.pre.instantiate_async(&mut *store).await {
-        Ok(instance) => instance,
+/// A fresh instance.
+pub(super) async fn instantiate(program: &Program, store: &mut Store<State>) -> Result<Instance, Stopped> {
+    match program.pre.instantiate_async(store).await {
+        Ok(instance) => Ok(instance),
         // A guest's start function runs here, under its limits like any other code: what stops it, a host call included, is no fault of
         // loading. Only errors that come out of the guest's own frames have a backtrace.
         Err(error)
             if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<OverResponse>() || error.is::<WasmBacktrace>() =>
         {
-            return Err(Stopped::Called(error));
+            Err(Stopped::Called(error))
         }
-        Err(error) => return Err(Stopped::Loading(error)),
-    };
-    let handle: Handle<'_> = instance.get_typed_func(&mut *store, program.handle).map_err(Stopped::Loading)?;
-    let event = job.event.as_ref();
-    let shown = |(name, _): &&(String, String)| !name.starts_with("weir");
-    let extensions: Vec<(&str, &str)> =
-        event.extensions.iter().filter(shown).map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let event_in = EventIn::new(event, &extensions);
-    let key = idempotency_key(event, &setup.handler);
-    let delivery = DeliveryIn {
-        handler: &setup.handler,
-        queue: job.queue,
-        order_key: job.order_key,
-        attempt: job.attempt,
-        attempts_left: job.attempts_left,
-        first_seen: job.first_seen.0,
-        time_left: millis(setup.limits.deadline),
-        idempotency_key: &key,
-        wants_reply: false,
-    };
-    let (answer,) = handle.call_async(&mut *store, (event_in, delivery)).await.map_err(Stopped::Called)?;
-    Ok(match answer {
-        Ok(()) => Ending::Done,
-        Err(FailureOut::Reject(reason)) => Ending::Reject { reason },
-        Err(FailureOut::Retry(retry)) => Ending::Retry { reason: retry.reason, after: retry.after.map(Duration::from_millis) },
-    })
-}
-
-/// The same over attempts, copies and replays (delivery.md §8): SHA-256 of source, id and handler, each with its length.
-fn idempotency_key(event: &Event, handler: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [&event.source, &event.id, handler] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
+        Err(error) => Err(Stopped::Loading(error)),
     }
-    let mut text = [0; 64];
-    // The text has room for the 32 bytes. `hex::encode` would put it together letter by letter.
-    let _ = hex::encode_to_slice(hash.finalize(), &mut text);
-    String::from_utf8_lossy(&text).into_owned()
 }
 
-fn report(store: Store<State>, called: Result<Ending, Stopped>, setup: &Setup, begun: Instant) -> Report {
-    let fuel = setup.limits.fuel.saturating_sub(store.get_fuel().unwrap_or_default());
+async fn call(program: &Program, setup: &Setup, job: &Job<'_>, store: &mut Store<State>) -> Result<Ending, Stopped> {
+    let instance = instantiate(program, store).await?;
+    let handle: Handle<'_> = instance.get_typed_func(&mut *store, program.handle).map_err(Stopped::Loading)?;
+    let extensions = extensions(job.event);
+    let key = idempotency_key(job.event, &setup.handler);
+    let given = (EventIn::new(job.event, &extensions), DeliveryIn::new(job, setup, &key));
+    let (answer,) = handle.call_async(&mut *store, given).await.map_err(Stopped::Called)?;
+    Ok(answer.into())
+}
+
+/// What a call came to that is answered for as a whole.
+pub(super) fn report(store: Store<State>, called: Result<Ending, Stopped>, setup: &Setup, begun: Instant) -> Report {
+    let left = store.get_fuel().unwrap_or_default();
     let state = store.into_data();
+    let fuel = state.limits.fuel.saturating_sub(left);
     let over_response = state.noted.over();
     let mut over = state.over.or(over_response);
     if state.log.is_over() {
-        over.get_or_insert(Limit { name: "output", value: setup.limits.output });
+        over.get_or_insert(Limit { name: "output", value: state.limits.output });
     }
     let redact = |text: String| setup.redactor.redact(text);
     let (ending, backtrace) = match called {
@@ -287,7 +194,7 @@ fn report(store: Store<State>, called: Result<Ending, Stopped>, setup: &Setup, b
         hostcall_bytes: setup.hostcall_bytes() as u64,
     };
     Report {
-        outcome: classify(ending.map_text(redact), notes, &setup.limits),
+        outcome: classify(ending.map_text(redact), notes, &state.limits),
         fuel,
         memory: state.limiter.peak,
         elapsed: begun.elapsed(),
@@ -358,11 +265,14 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
 }
 
 /// Whether the handler's function has the type of the contract.
-pub(super) fn check_type(
-    instance: &wasmtime::component::Instance,
-    store: &mut Store<State>,
-    program: &Program,
-) -> wasmtime::Result<()> {
-    let _: Handle<'_> = instance.get_typed_func(store, program.handle)?;
+pub(super) fn check_type(instance: &Instance, store: &mut Store<State>, program: &Program) -> wasmtime::Result<()> {
+    match program.export {
+        Export::Handler => {
+            let _: Handle<'_> = instance.get_typed_func(store, program.handle)?;
+        }
+        Export::Batch => {
+            let _: HandleBatch<'_> = instance.get_typed_func(store, program.handle)?;
+        }
+    }
     Ok(())
 }

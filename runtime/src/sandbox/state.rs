@@ -1,4 +1,4 @@
-//! What a store holds while one event runs: the views that host functions borrow, and what they noted.
+//! What a store holds while one call runs: the views that host functions borrow, and what they noted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use super::host::keyvalue::Asked;
 use super::limits::Limiter;
 use super::log::{GuestLog, Stream};
 use crate::clock::{self, Timestamp};
+use crate::config::Limits;
 use crate::event::Event;
 use crate::mail::MailRun;
 use crate::outbox::Outbox;
@@ -25,25 +26,92 @@ const RANDOM_MAX: u64 = 64 * 1024;
 /// it has handles.
 const HTTP_FIELDS_MAX: usize = 16 * 1024;
 
+/// What the guest has in hand.
+pub(crate) enum Hand {
+    /// Nothing, while a version is probed: every effect is refused then.
+    Nothing,
+    /// One event.
+    One(Held),
+    /// The events of a batch, in the order of their indexes; also when it is one.
+    Batch(Vec<Held>),
+}
+
+/// An event in hand.
+pub(crate) struct Held {
+    pub(crate) event: Arc<Event>,
+    /// What was mailed for it in this run; made with the first mail.
+    pub(crate) mail: Option<MailRun>,
+    /// In a batch, the first outside failure of a call that named it.
+    pub(crate) outside: Option<String>,
+}
+
+/// Why there is no event that a call is for.
+pub(crate) enum NotInHand {
+    /// A version is probed.
+    Probed,
+    /// The call names an item outside of a batch, none in a batch, or one that is not there.
+    Invalid(String),
+}
+
+/// The names of a call that is for the event in hand, and of the same tied to an item of a batch.
+pub(crate) type Names = (&'static str, &'static str);
+
+impl Hand {
+    pub(crate) fn one(event: &Arc<Event>) -> Self {
+        Self::One(Held::new(event))
+    }
+
+    /// How many events a call is given, for what it may use.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Nothing | Self::One(_) => 1,
+            Self::Batch(items) => items.len(),
+        }
+    }
+
+    /// The event that a call is for, and its index.
+    pub(crate) fn held(&mut self, item: Option<u32>, (plain, tied): Names) -> Result<(u32, &mut Held), NotInHand> {
+        let invalid = |text: String| Err(NotInHand::Invalid(text));
+        match (self, item) {
+            (Self::Nothing, _) => Err(NotInHand::Probed),
+            (Self::One(held), None) => Ok((0, held)),
+            (Self::One(_), Some(_)) => invalid(format!("`{tied}` names an item of a batch; outside a batch use `{plain}`")),
+            (Self::Batch(_), None) => invalid(format!("`{plain}` names no item; in a batch use `{tied}`")),
+            (Self::Batch(items), Some(index)) => {
+                let count = items.len();
+                match items.get_mut(index as usize) {
+                    Some(held) => Ok((index, held)),
+                    None => invalid(format!("`{tied}`: the batch has no item {index} (it has {count}, counted from 0)")),
+                }
+            }
+        }
+    }
+}
+
+impl Held {
+    pub(crate) fn new(event: &Arc<Event>) -> Self {
+        Self { event: Arc::clone(event), mail: None, outside: None }
+    }
+}
+
 /// State of one store.
 pub(crate) struct State {
     pub(crate) setup: Arc<Setup>,
-    /// None while a version is probed: every effect is refused then.
-    pub(crate) event: Option<Arc<Event>>,
+    /// What binds this call: the handler's limits, those that are by event as many times as it has events.
+    pub(crate) limits: Limits,
+    pub(crate) hand: Hand,
     pub(crate) deadline: Instant,
     /// What the wall clock shows all through the run, for a test case; none: what time it is.
     pub(crate) clock: Option<Timestamp>,
     pub(crate) limiter: Limiter,
     pub(crate) log: GuestLog,
-    /// What was mailed in this run; made with the first mail.
-    pub(crate) mail: Option<MailRun>,
     /// What was published in this run; nothing of it has left.
     pub(crate) outbox: Outbox,
     /// What was asked of buckets.
     pub(crate) buckets: Asked,
     /// Requests and mails begun.
     pub(crate) requests: u32,
-    /// The first outside failure that a host call answered with.
+    /// The first outside failure that a host call answered with; of calls that named an item of a batch, see [`Held::outside`].
     pub(crate) outside: Option<String>,
     /// The counted limit that was passed.
     pub(crate) over: Option<Limit>,
@@ -58,17 +126,18 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(setup: &Arc<Setup>, event: Option<Arc<Event>>, deadline: Instant) -> Self {
+    pub(crate) fn new(setup: &Arc<Setup>, hand: Hand, deadline: Instant) -> Self {
+        let limits = setup.limits.of_batch(hand.len());
         let mut table = ResourceTable::new();
         table.set_max_capacity(setup.limits.handles as usize);
         Self {
-            limiter: Limiter::new(&setup.limits),
-            log: GuestLog::new(setup.limits.output),
+            limiter: Limiter::new(&limits),
+            log: GuestLog::new(limits.output),
             setup: Arc::clone(setup),
-            event,
+            limits,
+            hand,
             deadline,
             clock: None,
-            mail: None,
             outbox: Outbox::default(),
             buckets: Asked::default(),
             requests: 0,
@@ -80,6 +149,11 @@ impl State {
             wasi: None,
             http: None,
         }
+    }
+
+    /// Whether a version is probed: no event is in hand.
+    pub(crate) fn is_probed(&self) -> bool {
+        matches!(self.hand, Hand::Nothing)
     }
 
     /// What the guest holds of the host's.

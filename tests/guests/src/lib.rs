@@ -37,6 +37,44 @@ macro_rules! handler {
     };
 }
 
+/// `weir:events/batch-handler`.
+pub mod batch {
+    wit_bindgen::generate!({
+        path: "../../wit/weir-events-0.1.0",
+        world: "weir:events/batch-event-handler",
+        with: { "weir:events/types@0.1.0": crate::weir::events::types },
+        pub_export_macro: true,
+        default_bindings_module: "weir_guests::batch",
+    });
+
+    pub use exports::weir::events::batch_handler::{Answer, Guest, Item};
+
+    /// What a batch handler answers.
+    pub type Answers = Result<Vec<Answer>, crate::Failure>;
+
+    /// What an item's event says as its data: a text.
+    pub fn says(item: &Item) -> String {
+        String::from_utf8(item.event.data.clone().unwrap_or_default()).unwrap_or_default().trim_matches('"').to_owned()
+    }
+}
+
+/// Makes a function of items the batch handler of this component.
+#[macro_export]
+macro_rules! batch_handler {
+    ($handle:expr) => {
+        struct Component;
+
+        impl $crate::batch::Guest for Component {
+            fn handle(items: Vec<$crate::batch::Item>) -> $crate::batch::Answers {
+                let handle: fn(Vec<$crate::batch::Item>) -> $crate::batch::Answers = $handle;
+                handle(items)
+            }
+        }
+
+        $crate::batch::export!(Component with_types_in $crate::batch);
+    };
+}
+
 /// `weir:events/self-test`.
 pub mod self_test {
     wit_bindgen::generate!({
@@ -60,7 +98,7 @@ pub mod email {
         generate_all,
     });
 
-    pub use weir::events::email::{Error, Message, send};
+    pub use weir::events::email::{Error, Message, send, send_for};
 
     /// A small mail to one person.
     pub fn message(to: &str, text: &str) -> Message {

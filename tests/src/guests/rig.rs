@@ -18,7 +18,7 @@ use weir_runtime::keyvalue::Places;
 use weir_runtime::mail::{Mailer, Relays};
 use weir_runtime::outgoing::{HttpGrant, Outgoing, Pattern};
 use weir_runtime::sandbox::redact::Redactor;
-use weir_runtime::sandbox::{self, Job, LoadError, Permits, Program, Report, Sandbox, Setup};
+use weir_runtime::sandbox::{self, Batch, Job, LoadError, Permits, Program, Report, Sandbox, Setup};
 use weir_runtime::store::Store;
 
 use super::{LIMIT_GOOD, LIMIT_GOOD_LARGE};
@@ -131,6 +131,16 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Runs events in one call.
+    pub async fn run_batch(&self, events: &[Arc<Event>]) -> Batch {
+        let first_seen = Timestamp(1_700_000_000_123);
+        let job = |event| Job { event, queue: QUEUE, order_key: None, attempt: 1, attempts_left: 1, first_seen };
+        let jobs: Vec<_> = events.iter().map(job).collect();
+        sandbox::run_batch(&self.program, &self.setup, &jobs).await
+    }
+}
+
 /// A sandbox on a runtime of its own.
 pub struct Rig {
     /// The sandbox.
@@ -214,6 +224,13 @@ impl Rig {
     #[must_use]
     pub fn run(&self, loaded: &Loaded) -> Report {
         self.wait(self.begin(loaded, Arc::new(event())))
+    }
+
+    /// Runs events in one call, on a worker.
+    #[must_use]
+    pub fn run_batch(&self, loaded: &Loaded, events: Vec<Event>) -> Batch {
+        let (loaded, events) = (loaded.clone(), events.into_iter().map(Arc::new).collect::<Vec<_>>());
+        self.wait(self.runtime.spawn(async move { loaded.run_batch(&events).await }))
     }
 
     /// Runs anything on a worker.

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use serde_json::Value;
 use weir_tests::server::event;
 
+mod batches;
 mod cases;
 mod commands;
 mod dead;

@@ -151,7 +151,6 @@ fn what_comes_later_is_refused_not_ignored() {
         (format!("{queue}key = \"partitionkey\"\n"), "key"),
         (format!("{queue}fallback = \"memory:\"\n"), "fallback"),
         (format!("{queue}map = {{ id = \"/id\" }}\n"), "map"),
-        (format!("{queue}{it}batch = {{ size = 5 }}\n"), "batch"),
         (format!("{queue}{it}trial = {{ events = 5 }}\n"), "trial"),
         (format!("{queue}{it}digest = \"sha256:00\"\n"), "digest"),
         (format!("{queue}{it}isolation = {{ reuse = 5 }}\n"), "isolation"),

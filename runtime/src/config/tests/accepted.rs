@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{BucketGrant, ConfigValue, LimitValue, Origin, Rate, Relay, RelayTls, Secret};
+use super::super::{BatchPolicy, BucketGrant, ConfigValue, Export, LimitValue, Origin, Rate, Relay, RelayTls, Secret};
 use super::{BASE, good};
 use crate::keyvalue::BUCKET_BYTES;
 use crate::queue::Start;
@@ -65,7 +65,8 @@ queue = ["old", "new"]
 concurrency = 256
 filter = "type LIKE 'qa.%' AND host = '${HOST}'"
 isolation = "fresh"
-run = "handler"
+run = "batch"
+batch = { size = 128, wait = "50ms" }
 limits = { fuel = 1, memory = "256MiB", tables = 2, handles = 3, deadline = "5m", output = "1KiB", requests = 4, publishes = 10_000, published = "64MiB", response = "64MiB" }
 retry = { attempts = 1, trap = 3, backoff = "2s..4s", after-max = "1h", outage = "2h" }
 [handler.notify.config]
@@ -103,6 +104,8 @@ fn every_key_of_handlers_is_taken() {
     let handler = &config.handlers["notify"];
     assert_eq!((handler.queues.as_slice(), handler.concurrency), (["old".to_owned(), "new".to_owned()].as_slice(), 256));
     assert_eq!(handler.filter.as_ref().unwrap().text(), "type LIKE 'qa.%' AND host = 'relay.example'");
+    assert_eq!(handler.run, Some(Export::Batch));
+    assert_eq!(handler.batch, Some(BatchPolicy { size: 128, wait: Duration::from_millis(50) }));
     let limits = handler.limits;
     assert_eq!((limits.fuel, limits.memory, limits.tables, limits.handles), (1, 256 << 20, 2, 3));
     assert_eq!((limits.deadline, limits.output, limits.requests), (Duration::from_secs(300), 1_024, 4));
@@ -140,6 +143,21 @@ fn every_key_of_handlers_is_taken() {
     assert_eq!(email.relay, Relay::Smtp { host: "relay.example".to_owned(), port: 25, tls: RelayTls::StartTls, credentials });
     assert_eq!((email.from.as_str(), email.to.len()), ("QA <noreply@example.com>", 3));
     assert_eq!(email.rate, Some(Rate { count: 100, per: Duration::from_secs(60) }));
+}
+
+/// A batch that is given no more than its table holds one event, and one is no reason for more concurrency.
+#[test]
+fn concurrency_holds_a_batch_of_each_queue() {
+    let table = [
+        ("", "batch = {}", 8, BatchPolicy::default()),
+        ("", "batch = { size = 100 }", 100, BatchPolicy { size: 100, ..BatchPolicy::default() }),
+        ("", "batch.size = 8", 8, BatchPolicy { size: 8, ..BatchPolicy::default() }),
+        ("concurrency = 30", "batch = { size = 30, wait = '1m' }", 30, BatchPolicy { size: 30, wait: Duration::from_secs(60) }),
+    ];
+    for (concurrency, batch, expected, policy) in table {
+        let handler = &good(&format!("{BASE}{concurrency}\n{batch}")).handlers["notify"];
+        assert_eq!((handler.concurrency, handler.batch, handler.run), (expected, Some(policy), None), "{batch}");
+    }
 }
 
 #[test]

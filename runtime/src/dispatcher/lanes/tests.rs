@@ -13,7 +13,7 @@ fn item(number: u128, lane: Option<&str>) -> Item {
     let event = Event { id: number.to_string(), ..Event::default() };
     let position = Position(number);
     let delivery = Delivery { event: Arc::new(event), position, tries: Tries::default(), first_seen: Timestamp(0) };
-    Item { delivery, lane: lane.map(Into::into), tried: false }
+    Item::new(delivery, lane.map(Into::into))
 }
 
 fn number(item: &Item) -> u128 {

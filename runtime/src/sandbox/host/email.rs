@@ -7,7 +7,7 @@ use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use crate::mail::{self, MailError, MailRun};
 use crate::outcome::Limit;
-use crate::sandbox::state::State;
+use crate::sandbox::state::{Names, NotInHand, State};
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
@@ -59,32 +59,51 @@ pub(super) struct OverRequests;
 pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut instance = linker.instance("weir:events/email@0.1.0")?;
     instance.func_wrap_async("send", |store: StoreContextMut<'_, State>, (message,): (Message,)| {
-        Box::new(async move { Ok((send(store, message).await?,)) })
+        Box::new(async move { Ok((send(store, None, message).await?,)) })
     })?;
-    instance.func_wrap("send-for", |_: StoreContextMut<'_, State>, (_, _): (u32, Message)| {
-        let text = "`send-for` names an item of a batch; outside a batch use `send`".to_owned();
-        Ok((Err::<String, _>(Error::Invalid(text)),))
+    instance.func_wrap_async("send-for", |store: StoreContextMut<'_, State>, (index, message): (u32, Message)| {
+        Box::new(async move { Ok((send(store, Some(index), message).await?,)) })
     })
 }
 
-async fn send(mut store: StoreContextMut<'_, State>, message: Message) -> wasmtime::Result<Result<String, Error>> {
+async fn send(
+    mut store: StoreContextMut<'_, State>,
+    item: Option<u32>,
+    message: Message,
+) -> wasmtime::Result<Result<String, Error>> {
     let state = store.data_mut();
-    let most = state.setup.limits.requests;
+    let most = state.limits.requests;
     if state.requests >= most {
         state.over.get_or_insert(Limit { name: "requests", value: u64::from(most) });
         return Err(OverRequests.into());
     }
     state.requests += 1;
-    let (Some(mailer), Some(event)) = (state.setup.mailer.clone(), state.event.clone()) else {
-        return Ok(Err(Error::Denied("no mail leaves while a new version is probed".to_owned())));
+    let held = match state.hand.held(item, NAMES) {
+        Ok((_, held)) => held,
+        Err(NotInHand::Invalid(text)) => return Ok(Err(Error::Invalid(text))),
+        Err(NotInHand::Probed) => return Ok(Err(probed())),
     };
+    let Some(mailer) = state.setup.mailer.clone() else { return Ok(Err(probed())) };
     let bound = call_bound(state.deadline, Instant::now());
-    let run = state.mail.get_or_insert_with(|| MailRun::new(&event));
+    let run = held.mail.get_or_insert_with(|| MailRun::new(&held.event));
     let sent = mailer.send(run, &message.into(), bound).await;
     if let Err(MailError::Unavailable(reason)) = &sent {
-        store.data_mut().outside.get_or_insert_with(|| format!("mail: {reason}"));
+        let state = store.data_mut();
+        // In a batch it is the outside failure of that item.
+        let outside = match state.hand.held(item, NAMES) {
+            Ok((_, held)) if item.is_some() => &mut held.outside,
+            _ => &mut state.outside,
+        };
+        outside.get_or_insert_with(|| format!("mail: {reason}"));
     }
     Ok(sent.map_err(Error::from))
+}
+
+/// As [`Hand::held`](crate::sandbox::state::Hand::held) has them.
+const NAMES: Names = ("send", "send-for");
+
+fn probed() -> Error {
+    Error::Denied("no mail leaves while a new version is probed".to_owned())
 }
 
 /// A host call may take nine tenths of the time that is left (sandbox.md §3): a relay that hangs is `host`, not `deadline`.

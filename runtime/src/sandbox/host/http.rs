@@ -52,7 +52,7 @@ fn handle(
     options: Option<Resource<RequestOptions>>,
 ) -> wasmtime::Result<Handled> {
     let state = store.data_mut();
-    let most = state.setup.limits.requests;
+    let most = state.limits.requests;
     // Without a grant nothing leaves, however often it is asked for.
     if state.setup.http.is_some() {
         if state.requests >= most {
@@ -143,7 +143,7 @@ impl Requests {
     pub(crate) fn new(state: &State) -> Self {
         Self {
             client: state.setup.http.clone(),
-            live: state.event.is_some(),
+            live: !state.is_probed(),
             deadline: state.deadline,
             response: state.setup.limits.response,
             log: state.log.clone(),

@@ -65,10 +65,12 @@ fn count(state: &mut State, keys: u64, bytes: usize) -> wasmtime::Result<()> {
     let asked = &mut state.buckets;
     asked.keys = asked.keys.saturating_add(keys);
     asked.bytes = asked.bytes.saturating_add(bytes as u64);
-    let limit = if asked.keys > KEYS_MAX {
-        Limit { name: "keyvalue", value: KEYS_MAX }
-    } else if asked.bytes > BYTES_MAX {
-        Limit { name: "keyvalue-bytes", value: BYTES_MAX }
+    // As many times as the call has events: one, or those of a batch.
+    let (keys_max, bytes_max) = (KEYS_MAX * state.hand.len() as u64, BYTES_MAX * state.hand.len() as u64);
+    let limit = if asked.keys > keys_max {
+        Limit { name: "keyvalue", value: keys_max }
+    } else if asked.bytes > bytes_max {
+        Limit { name: "keyvalue-bytes", value: bytes_max }
     } else {
         return Ok(());
     };
@@ -119,7 +121,7 @@ fn opened(state: &mut State, bucket: &Resource<BucketHandle>) -> wasmtime::Resul
 async fn read_of(mut store: StoreContextMut<'_, State>, bucket: Arc<Opened>, keys: &[String]) -> Told<Vec<Option<Vec<u8>>>> {
     let state = store.data_mut();
     count(state, keys.len().max(1) as u64, keys.iter().map(String::len).sum())?;
-    if state.event.is_none() {
+    if state.is_probed() {
         // Nothing outside is asked while a version is probed: buckets are empty then.
         return Ok(Ok(vec![None; keys.len()]));
     }
@@ -145,7 +147,7 @@ async fn list(mut store: StoreContextMut<'_, State>, bucket: Resource<BucketHand
     let state = store.data_mut();
     let bucket = opened(state, &bucket)?;
     count(state, 1, 0)?;
-    if state.event.is_none() {
+    if state.is_probed() {
         return Ok(Ok(Page::default()));
     }
     let bound = bound(state);
@@ -168,7 +170,7 @@ async fn write_of(mut store: StoreContextMut<'_, State>, bucket: Arc<Opened>, wr
     };
     let state = store.data_mut();
     count(state, keys as u64, bytes)?;
-    if state.event.is_none() {
+    if state.is_probed() {
         let text = format!("bucket `{}`: nothing is written while a new version is probed", bucket.name());
         return Ok(Err(Refusal::Other(text)));
     }

@@ -8,7 +8,7 @@ use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use crate::clock::Timestamp;
 use crate::outbox::{Draft, Refusal, Run, Schedule};
-use crate::sandbox::state::State;
+use crate::sandbox::state::{Hand, NotInHand, State};
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
@@ -53,27 +53,38 @@ struct OverLimit(&'static str);
 pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut instance = linker.instance("weir:events/publisher@0.1.0")?;
     instance.func_wrap("publish", |store: StoreContextMut<'_, State>, (queue, event, due): (String, Event, Due)| {
-        Ok((publish(store, &queue, event, due)?,))
+        Ok((publish(store, None, &queue, (event, due))?,))
     })?;
-    instance.func_wrap("publish-for", |store: StoreContextMut<'_, State>, _: (u32, String, Event, Due)| {
-        let text = "`publish-for` names an item of a batch; outside a batch use `publish`".to_owned();
-        Ok((during_an_event(store.data()).and(Err::<(), _>(Error::Invalid(text))),))
-    })?;
-    // No queue of this version has a requester who waits, and without one an answer has no effect.
-    instance.func_wrap("reply", |store: StoreContextMut<'_, State>, _: (Event,)| Ok((during_an_event(store.data()),)))
+    instance.func_wrap(
+        "publish-for",
+        |store: StoreContextMut<'_, State>, (index, queue, event, due): (u32, String, Event, Due)| {
+            Ok((publish(store, Some(index), &queue, (event, due))?,))
+        },
+    )?;
+    instance.func_wrap("reply", |store: StoreContextMut<'_, State>, _: (Event,)| Ok((reply(store.data()),)))
 }
 
-fn publish(mut store: StoreContextMut<'_, State>, queue: &str, event: Event, due: Due) -> wasmtime::Result<Result<(), Error>> {
+fn publish(
+    mut store: StoreContextMut<'_, State>,
+    item: Option<u32>,
+    queue: &str,
+    (event, due): (Event, Due),
+) -> wasmtime::Result<Result<(), Error>> {
     let state = store.data_mut();
-    let Some(parent) = state.event.as_deref() else { return Ok(Err(probed())) };
+    let now = state.now();
+    let (item, held) = match state.hand.held(item, ("publish", "publish-for")) {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error.into())),
+    };
     let setup = &state.setup;
     let run = Run {
         handler: &setup.handler,
-        event: parent,
+        event: &held.event,
+        item,
         grant: setup.publish.as_ref(),
-        limits: &setup.limits,
+        limits: &state.limits,
         max_event: setup.max_event,
-        now: state.now(),
+        now,
     };
     match state.outbox.publish(&run, queue, event.into(), due.into()) {
         Ok(()) => Ok(Ok(())),
@@ -86,12 +97,22 @@ fn publish(mut store: StoreContextMut<'_, State>, queue: &str, event: Event, due
     }
 }
 
-fn during_an_event(state: &State) -> Result<(), Error> {
-    if state.event.is_some() { Ok(()) } else { Err(probed()) }
+/// No queue of this version has a requester who waits, and without one an answer has no effect.
+fn reply(state: &State) -> Result<(), Error> {
+    match state.hand {
+        Hand::Nothing => Err(NotInHand::Probed.into()),
+        Hand::One(_) => Ok(()),
+        Hand::Batch(_) => Err(Error::Invalid("`reply` answers one event, and this is a batch".to_owned())),
+    }
 }
 
-fn probed() -> Error {
-    Error::Denied("nothing is published while a new version is probed".to_owned())
+impl From<NotInHand> for Error {
+    fn from(error: NotInHand) -> Self {
+        match error {
+            NotInHand::Probed => Self::Denied("nothing is published while a new version is probed".to_owned()),
+            NotInHand::Invalid(text) => Self::Invalid(text),
+        }
+    }
 }
 
 impl From<Event> for Draft {
