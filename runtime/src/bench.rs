@@ -60,8 +60,11 @@ const BATCH: usize = 64;
 const PUBLISHERS: u64 = 16;
 const UNANSWERED: u64 = 64;
 
-/// Between two looks whether a round is over, which nothing tells, as that would cost each event: often enough to end it in time, too seldom to cost what is measured.
+/// Between two looks whether a round is over, which nothing tells, as that would cost each event: often enough to end it in time, too
+/// seldom to cost what is measured. As long again for so many events that are left, up to the longest.
 const LOOK: Duration = Duration::from_millis(1);
+const LOOK_EVENTS: u64 = 400;
+const LOOK_MAX: Duration = Duration::from_millis(20);
 
 /// Longest that what was opened may take to end.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -149,8 +152,9 @@ impl OnQueue {
 
     async fn until_acked(&self, until: u64) -> anyhow::Result<()> {
         let all = async {
-            while self.acked() < until {
-                tokio::time::sleep(LOOK).await;
+            while let left @ 1.. = until.saturating_sub(self.acked()) {
+                let looks = u32::try_from(left / LOOK_EVENTS + 1).unwrap_or(u32::MAX);
+                tokio::time::sleep(LOOK.saturating_mul(looks).min(LOOK_MAX)).await;
             }
         };
         Ok(tokio::time::timeout(ROUND_MAX, all).await?)

@@ -12,6 +12,7 @@ mod diff;
 pub mod find;
 pub mod junit;
 mod report;
+mod web;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use self::check::{Held, differences};
 use self::course::{Course, Run};
 pub use self::diff::Difference;
 pub use self::report::{CaseRun, FileRun, Report};
+use self::web::Web;
 use crate::clock;
 use crate::config::{Case, ConfigValue, Expect, HandlerConfig};
 use crate::handler::LoadProblem;
@@ -52,9 +54,10 @@ impl Tested<'_> {
             // A rate goes by real time, in which the days of a case are milliseconds.
             email.rate = None;
         }
-        let stage = self.place.load(self.name, &config).await?;
+        let web = Web::new(&case.http);
+        let stage = self.place.load_over(web.outgoing(), self.name, &config).await?;
         let now = case.now.unwrap_or_else(clock::now);
-        let mut course = Course::new(&stage, (self.name, &config, self.hops), now);
+        let mut course = Course::new((&stage, &web), (self.name, &config, self.hops), now);
         let (mut differences, mut rest, mut all) = (Vec::new(), Vec::new(), Tally::default());
         for (at, step) in case.steps.iter().enumerate() {
             let runs = match course.step(step).await {

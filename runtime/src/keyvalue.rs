@@ -41,6 +41,9 @@ pub const BUCKET_BYTES: u64 = 64 << 20;
 /// The largest `max-size`, in bytes: beyond it a database is what is wanted.
 pub const BUCKET_BYTES_MAX: u64 = 16 << 30;
 
+/// Values of several keys, in their order; none where there is none.
+pub type Values = Vec<Option<Vec<u8>>>;
+
 /// Which bucket is meant, and how much it may hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket {
@@ -134,7 +137,7 @@ pub trait Buckets: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Refused when the values are more than [`ANSWER_MAX`] together.
-    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Vec<u8>>>, BucketError>>;
+    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Values, BucketError>>;
 
     /// Makes a change, and answers once it is as durable as the place makes it. A future that is dropped leaves it open whether it was
     /// made.

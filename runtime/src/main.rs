@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Events are made on one thread and dropped on another, where the allocator of glibc takes locks and threads wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Dropping a store captures a backtrace otherwise: 4 µs an event (sandbox.md §12). A user who wants them says so.
     if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {

@@ -135,13 +135,21 @@ impl Place {
     /// # Errors
     /// When the component, or a file that its configuration names, can't be used.
     pub async fn load(&self, handler: &str, config: &HandlerConfig) -> Result<Stage, LoadProblem> {
+        let outgoing = match self.effects {
+            Effects::Captured(_) => Outgoing::refusing(self.runtime.clone(), "no request leaves without --live"),
+            Effects::Apart => Outgoing::refusing(self.runtime.clone(), "nothing outside is asked here"),
+            Effects::Live(_) => Outgoing::new(self.runtime.clone()),
+        };
+        self.load_over(outgoing, handler, config).await
+    }
+
+    /// The same, with requests of its own.
+    ///
+    /// # Errors
+    /// As [`Place::load`].
+    pub async fn load_over(&self, outgoing: Outgoing, handler: &str, config: &HandlerConfig) -> Result<Stage, LoadProblem> {
         let (server, runtime) = (self.server.clone(), || self.runtime.clone());
         let nowhere = || Relays::nowhere(runtime());
-        let outgoing = match self.effects {
-            Effects::Captured(_) => Outgoing::refusing(runtime(), "no request leaves without --live"),
-            Effects::Apart => Outgoing::refusing(runtime(), "nothing outside is asked here"),
-            Effects::Live(_) => Outgoing::new(runtime()),
-        };
         let (relays, buckets) = match &self.effects {
             Effects::Captured(store) => (nowhere(), Places::overlaid(store.clone(), &server.group, runtime())),
             Effects::Apart | Effects::Live(None) => (nowhere(), Places::empty(runtime())),

@@ -8,6 +8,7 @@ use super::course::Run;
 use super::diff::Difference;
 use crate::config::{Check, Expect, Outcomes, Test, Things, fmt_duration};
 use crate::mail::CapturedMail;
+use crate::outgoing::Asked;
 use crate::trial::Leaving;
 
 /// What buckets hold, by name; or why that can't be told.
@@ -46,6 +47,8 @@ pub(super) fn differences(expect: &Expect, runs: &[Run], held: &Held) -> Vec<Dif
     found.extend(things("email", &expect.email, &mails, said_mail));
     let published: Vec<Json> = runs.iter().flat_map(|run| run.published.iter().map(|one| event(run, one))).collect();
     found.extend(things("published", &expect.published, &published, said_event));
+    let asked: Vec<Json> = runs.iter().flat_map(|run| &run.asked).map(request).collect();
+    found.extend(things("http", &expect.http, &asked, said_request));
     found.extend(expect.buckets.iter().filter_map(|(name, test)| bucket(name, test, held.get(name)?)));
     found
 }
@@ -210,6 +213,20 @@ fn event(run: &Run, leaving: &Leaving) -> Json {
         "datacontenttype": event.datacontenttype, "dataschema": event.dataschema, "data": data, "extensions": extensions,
         "after": fmt_duration(due.since(run.at)), "at": due.to_string(),
     })
+}
+
+/// A request by the names that cases use.
+fn request(asked: &Asked) -> Json {
+    let headers: Map<String, Json> =
+        asked.headers.iter().map(|(name, value)| (name.clone(), Json::String(value.clone()))).collect();
+    let body = String::from_utf8_lossy(&asked.body);
+    let json: Option<Json> = serde_json::from_slice(&asked.body).ok();
+    json!({ "method": asked.method, "url": asked.url, "headers": headers, "body": body, "json": json })
+}
+
+fn said_request(asked: &Json) -> String {
+    let told = ["method", "url", "body"].iter().filter_map(|name| Some(format!("{name} = {}", asked.get(name)?)));
+    told.collect::<Vec<_>>().join("\n")
 }
 
 fn said_event(event: &Json) -> String {

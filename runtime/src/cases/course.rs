@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::web::Web;
 use crate::clock::Timestamp;
 use crate::config::{Clock, HandlerConfig, Step};
 use crate::dispatcher::admit::{Admission, Rules, admit, is_expired};
 use crate::event::Event;
 use crate::mail::CapturedMail;
 use crate::outcome::{Limit, Outcome};
+use crate::outgoing::Asked;
 use crate::queue::Tries;
 use crate::trial::{Leaving, Stage, Tried, Turn};
 use crate::verdict::Verdict;
@@ -37,6 +39,7 @@ pub(super) struct Run {
     pub(super) log: String,
     pub(super) mails: Vec<CapturedMail>,
     pub(super) published: Vec<Leaving>,
+    pub(super) asked: Vec<Asked>,
     /// When it ran.
     pub(super) at: Timestamp,
     /// The event's type.
@@ -54,6 +57,7 @@ struct Waiting {
 
 pub(super) struct Course<'a> {
     stage: &'a Stage,
+    web: &'a Web,
     name: &'a str,
     config: &'a HandlerConfig,
     hops: u32,
@@ -71,10 +75,10 @@ pub(super) struct Course<'a> {
 
 impl<'a> Course<'a> {
     /// A course that begins at `now`; the handler is told by its name, itself, and how many handlers an event may descend through.
-    pub(super) fn new(stage: &'a Stage, handler: (&'a str, &'a HandlerConfig, u32), now: Timestamp) -> Self {
+    pub(super) fn new((stage, web): (&'a Stage, &'a Web), handler: (&'a str, &'a HandlerConfig, u32), now: Timestamp) -> Self {
         let (name, config, hops) = handler;
         let queue = config.queues.first().map_or("events", String::as_str);
-        Self { stage, name, config, hops, queue, now, waiting: BTreeMap::new(), waited: 0, given: 0, left: RUNS_MAX }
+        Self { stage, web, name, config, hops, queue, now, waiting: BTreeMap::new(), waited: 0, given: 0, left: RUNS_MAX }
     }
 
     /// Lets one step happen: first what is due until its time, then its event, then what is due at once.
@@ -150,6 +154,7 @@ impl<'a> Course<'a> {
             log: report.log,
             mails,
             published,
+            asked: self.web.take(),
             at: self.now,
             kind,
             own,
@@ -191,6 +196,7 @@ impl Run {
             log: String::new(),
             mails: Vec::new(),
             published: Vec::new(),
+            asked: Vec::new(),
             at: Timestamp::default(),
             kind: String::new(),
             own: false,

@@ -57,7 +57,10 @@ pub(super) fn run_to(args: &Test, global: &Global, output: &mut Output) -> Resul
                 shown::file(&run, output)?;
                 error.iter().for_each(CliError::print);
             }
-            run.error = error.map(|error| error.to_string());
+            run.error = error.map(|error| match error {
+                CliError::Wrong(text) | CliError::Failed(text) => text,
+                other => other.to_string(),
+            });
             report.files.push(run);
         }
         Ok::<Report, CliError>(report)

@@ -3,6 +3,7 @@
 //! Texts stand as they are written, without `${…}`: a case says the same on every machine. What is a handler's (`config`, `grants`,
 //! `limits`) is read by the readers of weir.toml, and is what it is there.
 
+mod answers;
 mod event;
 mod expect;
 mod file;
@@ -19,6 +20,7 @@ pub use self::file::{load_cases, nearest_config};
 use super::{ConfigValue, HandlerConfig};
 use crate::clock::Timestamp;
 use crate::event::Event;
+use crate::outgoing::Answered;
 
 /// The cases of one file.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub struct Case {
     pub config: Vec<(String, ConfigValue)>,
     /// What its clock shows when it begins; none: what time it is then.
     pub now: Option<Timestamp>,
+    /// What requests are answered, in turn, the last one again and again; empty: every request is denied.
+    pub http: Vec<Answered>,
     /// What happens, in order; never empty.
     pub steps: Vec<Step>,
     /// What is expected of the steps that expect nothing of their own.
@@ -106,6 +110,8 @@ pub struct Expect {
     pub email: Things,
     /// What they published.
     pub published: Things,
+    /// What they asked of others over HTTP.
+    pub http: Things,
     /// What buckets hold after them, by name.
     pub buckets: Vec<(String, Test)>,
 }

@@ -2,6 +2,7 @@
 //!
 //! State under one lock. Who pulls, runs and settles stands beside it. What moves between running and parked is counted here.
 
+mod ends;
 mod fill;
 mod leases;
 mod room;
@@ -13,6 +14,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use self::ends::{FLUSH_MAX, Urgency};
 pub(super) use self::fill::Fill;
 pub(super) use self::runners::RUN_EVENTS;
 use super::ended::{Cancel, Done, End, Ended};
@@ -21,9 +23,6 @@ use crate::clock::Timestamp;
 use crate::queue::{Position, Tries};
 use crate::stats::{Cause, SubscriptionStats};
 use crate::verdict::Verdict;
-
-/// Most ends that wait for more before they are settled together.
-const FLUSH_MAX: usize = 64;
 
 /// See the module.
 pub(super) struct Work {
@@ -64,6 +63,8 @@ struct State {
     ended: Vec<Ended>,
     /// Ended ones taken by the settler and not settled yet.
     settling: usize,
+    /// What the settler knows of `ended`.
+    told: Urgency,
     /// Moves when a delivery is taken to be run: a runner that stands still shows.
     taken: u64,
     draining: bool,
@@ -131,7 +132,7 @@ impl Work {
         self.count_parked(&mut state);
         if !ended.is_empty() {
             state.ended.extend(ended);
-            self.ended.notify_one();
+            self.tell(&mut state);
         }
         (state.wanted_runners(), behind)
     }
@@ -256,7 +257,7 @@ impl Work {
             Ended::new(&item, end)
         });
         state.ended.extend(ends);
-        self.ended.notify_one();
+        self.tell(state);
     }
 
     /// Waits until nothing runs.
@@ -268,39 +269,6 @@ impl Work {
             }
             notified.await;
         }
-    }
-
-    /// No more will end.
-    pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.ended.notify_one();
-    }
-
-    /// Waits for ends and takes them all; none once closed and empty.
-    pub(super) async fn ended(&self) -> Option<Vec<Ended>> {
-        loop {
-            let notified = self.ended.notified();
-            {
-                let mut state = self.state();
-                if !state.ended.is_empty() {
-                    state.settling = state.ended.len();
-                    let ended = std::mem::take(&mut state.ended);
-                    drop(state);
-                    self.room.notify_waiters();
-                    return Some(ended);
-                }
-                if state.closed {
-                    return None;
-                }
-            }
-            notified.await;
-        }
-    }
-
-    /// What [`Work::ended`] gave is settled.
-    pub(super) fn settled(&self) {
-        self.state().settling = 0;
-        self.room.notify_waiters();
     }
 }
 

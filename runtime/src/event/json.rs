@@ -164,6 +164,8 @@ fn from_fields(fields: Vec<Field<'_>>) -> Result<Event, EventError> {
 fn attribute_text(name: &str, raw: &RawValue) -> Result<Option<String>, EventError> {
     let found = raw.get();
     match found.as_bytes().first() {
+        // Checked as JSON already: without escapes, the text is what stands between the quotes.
+        Some(b'"') if !found.contains('\\') => Ok(found.get(1..found.len() - 1).map(str::to_owned)),
         Some(b'"') => serde_json::from_str(found).map(Some).map_err(|error| EventError::NotJson(error.to_string())),
         Some(b't' | b'f') => Ok(Some(found.to_owned())),
         Some(b'n') => Ok(None),

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::{BATCH_MAX, Bucket, BucketError, Buckets, KEY_MAX, Page, VALUE_MAX, Write, Written};
+use super::{BATCH_MAX, Bucket, BucketError, Buckets, KEY_MAX, Page, VALUE_MAX, Values, Write, Written};
 
 /// How long a write may take, whatever becomes of its guest: longer than a server has for a command, or a disk for a sync.
 const WRITE_MAX: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ impl Opened {
     ///
     /// # Errors
     /// Names the bucket, and the bound that was passed; unavailable when there is no answer within `bound`.
-    pub async fn read(&self, keys: &[String], bound: Duration) -> Result<Vec<Option<Vec<u8>>>, BucketError> {
+    pub async fn read(&self, keys: &[String], bound: Duration) -> Result<Values, BucketError> {
         self.named(check_count(keys.len()).and_then(|()| keys.iter().try_for_each(|key| check_key(key))))?;
         self.within(bound, self.place.read(&self.bucket, keys)).await
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::plan::{Plan, plan};
-use super::{ANSWER_MAX, BATCH_MAX, Bucket, BucketError, Buckets, Page, Size, Write, Written};
+use super::{ANSWER_MAX, BATCH_MAX, Bucket, BucketError, Buckets, Page, Size, Values, Write, Written};
 use crate::queue::BoxFuture;
 
 /// Numbers of keys that came here begin above any that stands below: 2^52, which still is exact where numbers are floating.
@@ -133,11 +133,12 @@ impl Layer {
         self.entries.insert(key, entry);
     }
 
-    /// A page of those that came here.
-    fn own_page(&self, after: u64) -> Page {
+    /// At most so many of those that came here.
+    fn own_page(&self, after: u64, room: usize) -> Page {
         let mut rest = self.order.range(after.saturating_add(1)..);
-        let page: Vec<(u64, String)> = rest.by_ref().take(BATCH_MAX).map(|(number, key)| (*number, key.clone())).collect();
-        let next = page.last().map(|(number, _)| *number).filter(|_| rest.next().is_some());
+        let page: Vec<(u64, String)> = rest.by_ref().take(room).map(|(number, key)| (*number, key.clone())).collect();
+        let last = page.last().map_or(after, |(number, _)| *number);
+        let next = rest.next().map(|_| last);
         Page { keys: page.into_iter().map(|(_, key)| key).collect(), next }
     }
 }
@@ -150,7 +151,7 @@ fn keys_of(write: &Write) -> Vec<&str> {
 }
 
 impl Buckets for Overlay {
-    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Vec<u8>>>, BucketError>> {
+    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Values, BucketError>> {
         Box::pin(async move {
             let layers = self.layers.lock().await;
             let layer = layers.get(&bucket.path());
@@ -178,16 +179,20 @@ impl Buckets for Overlay {
         Box::pin(async move {
             let layers = self.layers.lock().await;
             let layer = layers.get(&bucket.path());
-            let own = |after| layer.map(|layer| layer.own_page(after)).unwrap_or_default();
-            let Some(below) = self.below.as_ref().filter(|_| after < OWN_FROM) else { return Ok(own(after)) };
+            let own = |after, room| layer.map(|layer| layer.own_page(after, room)).unwrap_or_default();
+            let Some(below) = self.below.as_ref().filter(|_| after < OWN_FROM) else { return Ok(own(after, BATCH_MAX)) };
             let Page { mut keys, next } = below.list(bucket, after).await?;
             let stands_below = |key: &String| {
                 let entry = layer.and_then(|layer| layer.entries.get(key));
                 matches!(entry, None | Some(Entry::Changed(_)))
             };
             keys.retain(stands_below);
-            let has_own = layer.is_some_and(|layer| !layer.order.is_empty());
-            Ok(Page { keys, next: next.or(has_own.then_some(OWN_FROM)) })
+            if next.is_some() {
+                return Ok(Page { keys, next });
+            }
+            let own = own(OWN_FROM, BATCH_MAX - keys.len());
+            keys.extend(own.keys);
+            Ok(Page { keys, next: own.next })
         })
     }
 

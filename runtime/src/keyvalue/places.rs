@@ -22,8 +22,11 @@ pub struct Places {
     store: Option<Arc<Store>>,
     writes: Writes,
     // Strong: they are no more than the configuration names, and what a trial wrote has to stay. Held for one look.
-    opened: Mutex<Vec<(Option<StoreUrl>, Arc<dyn Buckets>)>>,
+    opened: Mutex<Vec<Opening>>,
 }
+
+/// A place, by the URL of the grants that mean it.
+type Opening = (Option<StoreUrl>, Arc<dyn Buckets>);
 
 /// Where writes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,9 @@ use std::sync::{Arc, LazyLock};
 use ::redis::{Script, cmd};
 
 use super::plan::{NoSum, no_room, no_sum};
-use super::{ANSWER_MAX, BATCH_MAX, Bucket, BucketError, Buckets, ENTRY_BYTES, KEYS_MAX, Page, Size, Write, Written, too_much};
+use super::{
+    ANSWER_MAX, BATCH_MAX, Bucket, BucketError, Buckets, ENTRY_BYTES, KEYS_MAX, Page, Size, Values, Write, Written, too_much,
+};
 use crate::queue::BoxFuture;
 use crate::redis::{Redis, RedisProblem};
 
@@ -45,13 +47,13 @@ impl RedisBuckets {
         format!("{}:{}:{what}", self.prefix, bucket.path())
     }
 
-    async fn read_now(&self, bucket: &Bucket, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, BucketError> {
+    async fn read_now(&self, bucket: &Bucket, keys: &[String]) -> Result<Values, BucketError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         let mut call = READ.key(self.key(bucket, "values"));
         call.arg(ANSWER_MAX).arg(keys);
-        let values: Option<Vec<Option<Vec<u8>>>> = self.redis.script(&call).await?;
+        let values: Option<Values> = self.redis.script(&call).await?;
         values.ok_or_else(too_much)
     }
 
@@ -121,7 +123,7 @@ fn written(bucket: &Bucket, write: &Write, answer: &mut Vec<Vec<u8>>) -> Option<
 }
 
 impl Buckets for RedisBuckets {
-    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Vec<u8>>>, BucketError>> {
+    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Values, BucketError>> {
         Box::pin(self.read_now(bucket, keys))
     }
 

@@ -1,7 +1,7 @@
 //! Buckets in the store: the face over `embedded/buckets.rs` and `keyvalue/redis.rs`.
 
 use super::{Backend, Store, StoreError};
-use crate::keyvalue::{Bucket, BucketError, Buckets, Page, Size, Write, Written};
+use crate::keyvalue::{Bucket, BucketError, Buckets, Page, Size, Values, Write, Written};
 use crate::queue::BoxFuture;
 
 impl From<StoreError> for BucketError {
@@ -21,7 +21,7 @@ impl Store {
 }
 
 impl Buckets for Store {
-    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Vec<u8>>>, BucketError>> {
+    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Values, BucketError>> {
         self.buckets().read(bucket, keys)
     }
 

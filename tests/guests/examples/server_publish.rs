@@ -1,6 +1,6 @@
 //! Publishes to a queue, due after so many milliseconds, and then ends as the event's data says: `"QUEUE MILLISECONDS done"`. What
 //! came from such an event has no data: it only says what it is, and whose trace it belongs to. To several queues: `ONE,OTHER:BYTES`, with
-//! so many bytes of data.
+//! a number of so many digits as data.
 use weir_guests::publisher::{Event, Schedule, event, publish};
 
 weir_guests::handler!(|received, _| {
@@ -14,7 +14,7 @@ weir_guests::handler!(|received, _| {
     let schedule = Schedule::After(wait.parse().unwrap());
     for to in queue.split(',') {
         let (queue, bytes) = to.split_once(':').unwrap_or((to, ""));
-        let data = bytes.parse().ok().map(|bytes| vec![b'x'; bytes]);
+        let data = bytes.parse().ok().map(|bytes| vec![b'1'; bytes]);
         publish(queue, &Event { data, ..event("published", "") }, schedule).unwrap();
     }
     println!("then {then}");

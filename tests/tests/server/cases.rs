@@ -300,3 +300,37 @@ expect = { keyvalue-contains.b = { n = 1 } }
         assert!(shown.contains(line), "{line}: {shown}");
     }
 }
+
+#[test]
+fn requests_are_answered_by_the_case() {
+    let site = Site::new("");
+    let cases = r#"
+[grants]
+http = [{ url = "https://api.example.com/v1/*", methods = ["POST"] }]
+[config]
+method = "POST"
+url    = "https://api.example.com/v1/a https://api.example.com/v1/b"
+body   = "{\"n\": 1}"
+
+[[case]]
+name   = "in turn"
+http   = [{ status = 201, body = "made" }, { status = 503, headers = { retry-after = "7" }, body = { error = "later" } }]
+event  = { type = "x" }
+expect = { http = [{ method = "POST", url = "https://api.example.com/v1/a", json = { n = 1 }, headers = { x-of-guest = "yes" } }, { url-contains = "/b", body-contains = "1" }], log-contains = ["status: 201, 4 bytes: made", "status: 503", "later"] }
+
+[[case]]
+name   = "none without answers"
+event  = { type = "x" }
+expect = { log-contains = ["the case has no `http`", "error: "] }
+
+[[case]]
+name   = "not expected"
+http   = [{}]
+event  = { type = "x" }
+expect = { http = [{ method = "GET" }] }
+"#;
+    site.write("h.test.toml", format!("component = {:?}\n{cases}", guests::HTTP_ASK).as_bytes());
+    let ran = site.run(&["test"]).ending(1);
+    let failed = "  FAIL  not expected  (h.test.toml:21)\n        http[0].method\n          - GET\n          + POST\n        http[1]\n          - none\n";
+    assert!(ran.stdout.contains("  ok    in turn\n  ok    none without answers\n") && ran.stdout.contains(failed), "{ran:?}");
+}

@@ -39,7 +39,7 @@ fn answered(questionnaire: &str, id: &str, owner: &str, zone: &str) -> Value {
 
 #[test]
 fn the_rules_grow_as_the_page_says() {
-    let [single, daily, reminder] = blocks().try_into().unwrap();
+    let [single, daily, reminder]: [String; 3] = blocks().try_into().unwrap();
     let files: [(&str, &[u8]); 2] = [("notifier.wasm", &crate::rules::notifier()), ("rules.toml", single.as_bytes())];
     let mut world = World::start(Place::Disk, "2026-06-01T06:00:00Z", CONFIG, &files);
     let at = |text: &str| text.parse().unwrap();

@@ -20,7 +20,7 @@ use crate::oracle::Quiet;
 const STEP: SignedDuration = SignedDuration::from_hours(3);
 
 /// How long the clock stands, of real time, where nothing may happen: a server looks at it every 4 ms.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(7);
 
 /// Longest wait, of real time, for what is due: a process that was killed has its leases for a second, and the machine is busy.
 const SOON: Duration = Duration::from_secs(30);

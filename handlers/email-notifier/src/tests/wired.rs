@@ -1,9 +1,11 @@
 //! Mails that wait, through the handler itself: its bucket, its timers, and what becomes of them when they come back.
 
+use std::time::SystemTime;
+
 use serde_json::json;
 use weir_sdk::publish::Schedule;
 use weir_sdk::testing::{self, Run};
-use weir_sdk::{Bytes, Event, keyvalue, publish, reject, retry};
+use weir_sdk::{Bytes, Delivery, Event, keyvalue, publish, reject, retry};
 
 use super::{host, mail, notify, rejected, rule};
 use crate::TIMER;
@@ -22,8 +24,9 @@ fn timer(run: &Run) -> Event<Bytes> {
 #[test]
 fn a_digest_is_armed_and_sent_when_it_is_due() {
     // The rule has every type: its own timers are none of its events.
-    let rules = rule("to = \"data.to\"\nwhen = \"digest 1h by data.to\"", "subject = \"{{ count }}\"\ntext = \"t\"");
-    let mut host = host(&rules.replace("\"t\"\nto", "\"*\"\nto"));
+    let rules = rule("to = \"data.to\"\nwhen = \"digest 30d by data.to\"", "subject = \"{{ count }}\"\ntext = \"t\"");
+    let delivery = Delivery { first_seen: SystemTime::now(), ..testing::delivery() };
+    let mut host = host(&rules.replace("\"t\"\nto", "\"*\"\nto")).delivery(delivery);
     let event = || testing::event("t", json!({ "to": "ann@example.com" }));
     let arm = timer(&host.run(notify, event()));
     assert_eq!(timer(&host.run(notify, event())), arm, "every attempt publishes the same");

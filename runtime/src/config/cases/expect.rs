@@ -38,6 +38,7 @@ const EVENT_TEXTS: [[&str; 3]; 4] = [
     ["subject", "subject-contains", "subject-lacks"],
     ["source", "source-contains", "source-lacks"],
 ];
+const REQUEST_TEXTS: [[&str; 3]; 2] = [["url", "url-contains", "url-lacks"], ["body", "body-contains", "body-lacks"]];
 const EVENT_ATTRIBUTES: [&str; 4] = ["id", "time", "datacontenttype", "dataschema"];
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> Expect {
@@ -50,6 +51,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Expect {
         log: texts(section, "log", ["log", "log-contains", "log-lacks"]),
         email: things(section, "email", mail),
         published: things(section, "published", event),
+        http: things(section, "http", request),
         buckets: [("keyvalue", Test::Is as fn(Json) -> Test), ("keyvalue-contains", Test::Has)]
             .into_iter()
             .flat_map(|(name, test)| buckets(section, name, test))
@@ -131,6 +133,21 @@ fn event(section: &mut Section<'_, '_>) -> Vec<Check> {
     checks.extend(after.map(|after| check("after", "after", Test::Is(fmt_duration(after).into()))));
     let at = steps::time(section, "at");
     checks.extend(at.map(|at| check("at", "at", Test::Is(at.to_string().into()))));
+    checks
+}
+
+fn request(section: &mut Section<'_, '_>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for names in REQUEST_TEXTS {
+        checks.extend(texts(section, names[0], names));
+    }
+    checks.extend(texts(section, "method", ["method", "", ""]));
+    if let Some(field) = section.take("json") {
+        let body = json(section.reader, &field, &field.node);
+        checks.extend(body.map(|body| check("json", "json", Test::Is(body))));
+    }
+    checks.extend(has(section, "json-contains", "json"));
+    checks.extend(has(section, "headers", "headers"));
     checks
 }
 

@@ -12,7 +12,7 @@ use super::super::section::Section;
 use super::super::tree::{Entry, Node, Table, Value};
 use super::super::values::{self, Form};
 use super::super::{Ceilings, PublishGrant, handlers};
-use super::{Case, CaseFile, Subject, expect, steps};
+use super::{Case, CaseFile, Subject, answers, expect, steps};
 
 const HANDLER: Form = Form::new("the name of a handler", "of weir.toml, such as `\"email-notifier\"`");
 const SUBJECT: Form = Form::new("the name of a handler", "of weir.toml; or `component`, the path of one");
@@ -154,10 +154,11 @@ fn case(section: &mut Section<'_, '_>, names: &mut BTreeMap<String, usize>) -> O
     };
     let config = section.optional("config", handlers::values).unwrap_or_default();
     let now = steps::time(section, "now");
+    let http = answers::read(section);
     let steps = steps::read(section, now);
     let expect = section.optional("expect", expect::read);
     let (now, steps) = steps?;
-    Some(Case { name: name?, line, config, now, steps, expect })
+    Some(Case { name: name?, line, config, now, http, steps, expect })
 }
 
 /// A text as it is written.

@@ -74,14 +74,10 @@ impl Work {
         if state.allowed == 0 {
             self.count_parked(state);
         }
-        // With nothing left to take, nothing is gained by gathering more: what ended must not wait for what still runs.
-        let nothing_left = state.lanes.waiting() == 0 || !some;
-        if nothing_left {
+        if state.lanes.waiting() == 0 || !some {
             self.room.notify_waiters();
         }
-        if state.ended.len() >= self.flush_at || (nothing_left && !state.ended.is_empty()) {
-            self.ended.notify_one();
-        }
+        self.tell(state);
     }
 }
 

@@ -34,6 +34,30 @@ fn a_pull_gathers_only_while_something_waits_to_be_run() {
     }
 }
 
+#[test]
+fn what_has_ended_is_settled_when_it_is_enough_or_nothing_runs() {
+    let work = Work::new(8, 100, false, Fill::default(), SubscriptionStats::new("q", "h"));
+    let cancel = Cancel::default();
+    let urgency = || work.urgency(&work.state());
+    work.push((0..7).map(item).collect(), Vec::new());
+    work.allow(8, false);
+    let mut running: Vec<Item> = (0..2).filter_map(|_| work.next(None, &cancel)).collect();
+    let mut seen = vec![urgency()];
+    while let Some(item) = running.pop() {
+        running.extend(work.next(Some(Done::Ended(Ended::new(&item, End::Expired))), &cancel));
+        seen.push(urgency());
+    }
+    let soon = [Urgency::Soon; 3];
+    // Half of eight places is enough. The last two end while less than that is there, but then nothing runs.
+    assert_eq!(seen, [&[Urgency::None][..], &soon, &[Urgency::Now; 4]].concat());
+    assert_eq!(work.state().told, Urgency::Now);
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Some(ended)) = pin!(work.ended()).poll(&mut context) else { panic!("it is to be settled now") };
+    assert_eq!((ended.len(), urgency()), (7, Urgency::None));
+    work.close();
+    assert!(matches!(pin!(work.ended()).poll(&mut context), Poll::Ready(None)));
+}
+
 fn batches(size: u32, wait: Duration, slots: usize) -> Work {
     let fill = Fill::new(BatchPolicy { size, wait }, 1_000);
     Work::new(slots, 100, false, fill, SubscriptionStats::new("q", "h"))

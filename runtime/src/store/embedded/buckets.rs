@@ -7,7 +7,7 @@ use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransact
 use super::tables::{Error, Write};
 use super::{Embedded, blocking};
 use crate::keyvalue::plan::{Plan, plan};
-use crate::keyvalue::{ANSWER_MAX, BATCH_MAX, Bucket, BucketError, Buckets, Page, Size, Written, too_much};
+use crate::keyvalue::{ANSWER_MAX, BATCH_MAX, Bucket, BucketError, Buckets, Page, Size, Values, Written, too_much};
 use crate::queue::BoxFuture;
 
 /// Bucket and key → the number with which the key came, and its value.
@@ -75,7 +75,7 @@ fn change(
     Ok(())
 }
 
-fn read(transaction: &ReadTransaction, path: &str, keys: &[String]) -> Result<Result<Vec<Option<Vec<u8>>>, BucketError>, Error> {
+fn read(transaction: &ReadTransaction, path: &str, keys: &[String]) -> Result<Result<Values, BucketError>, Error> {
     let table = transaction.open_table(VALUES)?;
     let (mut values, mut bytes) = (Vec::with_capacity(keys.len()), 0);
     for key in keys {
@@ -112,7 +112,7 @@ fn size(transaction: &ReadTransaction, path: &str) -> Result<Size, Error> {
 
 /// Reads are made on threads for blocking work: a value is large, and it may be on disk.
 impl Buckets for Embedded {
-    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Vec<u8>>>, BucketError>> {
+    fn read<'a>(&'a self, bucket: &'a Bucket, keys: &'a [String]) -> BoxFuture<'a, Result<Values, BucketError>> {
         let (shared, path, keys) = (Arc::clone(&self.shared), bucket.path(), keys.to_vec());
         Box::pin(async move { blocking(move || shared.read(|transaction| read(transaction, &path, &keys))).await? })
     }

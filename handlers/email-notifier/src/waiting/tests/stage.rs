@@ -130,8 +130,15 @@ impl Stage {
 
     /// Delivers once. What it published leaves if it was done; what was not is put back. How many calls it made.
     pub(super) fn deliver(&self, job: &Job, killed_at: Option<usize>, meanwhile: Option<(usize, &dyn Fn())>) -> (End, usize) {
-        let run =
-            Run { stage: self, id: job.id.clone(), calls: Cell::new(0), killed_at, meanwhile, published: RefCell::default() };
+        let run = Run {
+            stage: self,
+            id: job.id.clone(),
+            hops: job.hops,
+            calls: Cell::new(0),
+            killed_at,
+            meanwhile,
+            published: RefCell::default(),
+        };
         let result = run.handle(job);
         let calls = run.calls.get();
         // Also after its last call, before it was acknowledged and anything left.

@@ -188,7 +188,7 @@ fn what_waits_for_a_rule_that_is_gone_is_a_dead_letter_until_it_is_back() {
     for (job, _) in dead {
         stage.put(Job { due: stage.now.get(), attempt: 1, ..job });
     }
-    stage.days(5);
+    stage.days(8);
     assert_eq!(stage.text(), "2:[a][b]");
     assert!(stage.keys.borrow().is_empty());
     // Nobody puts it back.
