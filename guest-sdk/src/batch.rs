@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn one_answer_for_all() {
         let results = |run: crate::testing::BatchRun| run.items.into_iter().map(|run| run.result).collect::<Vec<_>>();
-        let unfit = reject("data: invalid type: integer `5`, expected a string");
+        let unfit = reject("data: invalid type: integer `5`, expected a string at line 1 column 1");
         let given = || [event("t", "a"), event("t", 5), event("t", "b")];
         let found = results(Host::new().run_batch(|_: Vec<Item<String>>| {}, given()));
         assert_eq!(found, [Ok(()), Err(unfit.clone()), Ok(())]);
