@@ -69,9 +69,9 @@ impl<T> Item<T> {
     }
 
     /// Calls a function of one event, whose mail and published events belong to this item, and takes what it answers.
-    pub fn handle<R: IntoResult>(self, function: impl FnOnce(Event<T>, Delivery) -> R) -> Answer {
+    pub fn handle(self, function: impl FnOnce(Event<T>, Delivery) -> Result) -> Answer {
         let Item { event, delivery, index } = self;
-        let result = crate::host::within(index, || function(event, delivery)).into_result();
+        let result = crate::host::within(index, || function(event, delivery));
         Answer { index, result }
     }
 
