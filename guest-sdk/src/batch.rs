@@ -69,9 +69,9 @@ impl<T> Item<T> {
     }
 
     /// Calls a function of one event, whose mail and published events belong to this item, and takes what it answers.
-    pub fn handle<R: IntoResult>(self, function: impl FnOnce(Event<T>, Delivery) -> R) -> Answer {
+    pub fn handle(self, function: impl FnOnce(Event<T>, Delivery) -> Result) -> Answer {
         let Item { event, delivery, index } = self;
-        let result = crate::host::within(index, || function(event, delivery)).into_result();
+        let result = crate::host::within(index, || function(event, delivery));
         Answer { index, result }
     }
 
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn one_answer_for_all() {
         let results = |run: crate::testing::BatchRun| run.items.into_iter().map(|run| run.result).collect::<Vec<_>>();
-        let unfit = reject("data: invalid type: integer `5`, expected a string");
+        let unfit = reject("data: invalid type: integer `5`, expected a string at line 1 column 1");
         let given = || [event("t", "a"), event("t", 5), event("t", "b")];
         let found = results(Host::new().run_batch(|_: Vec<Item<String>>| {}, given()));
         assert_eq!(found, [Ok(()), Err(unfit.clone()), Ok(())]);

@@ -10,6 +10,7 @@
     ("src/lib.rs", include_str!("lib.rs")),
     ("weir.toml", include_str!("weir.toml")),
     ("weir-sdk/Cargo.toml", include_str!("weir-sdk.Cargo.toml.in")),
+    ("weir-sdk/src/batch.rs", include_str!("../src/batch.rs")),
     ("weir-sdk/src/config.rs", include_str!("../src/config.rs")),
     ("weir-sdk/src/data.rs", include_str!("../src/data.rs")),
     ("weir-sdk/src/email.rs", include_str!("../src/email.rs")),

@@ -1,6 +1,7 @@
 //! Whole configurations: what is taken, what is refused and how it reads. Single values are tested beside their parsers.
 
 mod accepted;
+mod batches;
 mod files;
 mod overridden;
 mod properties;

@@ -145,21 +145,6 @@ fn every_key_of_handlers_is_taken() {
     assert_eq!(email.rate, Some(Rate { count: 100, per: Duration::from_secs(60) }));
 }
 
-/// A batch that is given no more than its table holds one event, and one is no reason for more concurrency.
-#[test]
-fn concurrency_holds_a_batch_of_each_queue() {
-    let table = [
-        ("", "batch = {}", 8, BatchPolicy::default()),
-        ("", "batch = { size = 100 }", 100, BatchPolicy { size: 100, ..BatchPolicy::default() }),
-        ("", "batch.size = 8", 8, BatchPolicy { size: 8, ..BatchPolicy::default() }),
-        ("concurrency = 30", "batch = { size = 30, wait = '1m' }", 30, BatchPolicy { size: 30, wait: Duration::from_secs(60) }),
-    ];
-    for (concurrency, batch, expected, policy) in table {
-        let handler = &good(&format!("{BASE}{concurrency}\n{batch}")).handlers["notify"];
-        assert_eq!((handler.concurrency, handler.batch, handler.run), (expected, Some(policy), None), "{batch}");
-    }
-}
-
 #[test]
 fn limits_know_where_they_came_from() {
     let toml = format!("{BASE}[handler.notify.limits]\nfuel = 5\nmemory = '1MiB'");

@@ -240,29 +240,6 @@ fn values_below_handlers() {
 }
 
 #[test]
-fn values_of_batches() {
-    let table = [
-        ("batch = { size = 0 }", "18 0 → `handler.notify.batch.size` is out of range"),
-        ("batch = { size = 10_001 }", "18 10_001 → `handler.notify.batch.size` is out of range"),
-        ("batch = { wait = '61s' }", "18 '61s' → `handler.notify.batch.wait` is out of range"),
-        ("batch = { sise = 5 }", "11 sise → `handler.notify.batch.sise` is not a known key"),
-        ("batch = 5", "9 5 → `handler.notify.batch` is not a table"),
-        ("batch = { size = 257 }", "1 batch → `batch.size` is more than may run at once of one queue (256)"),
-    ];
-    for (line, expected) in table {
-        check(&format!("{BASE}{line}"), &[&format!("7:{expected}")]);
-    }
-    check(
-        &format!("{BASE}batch = {{ size = 5 }}\nconcurrency = 4"),
-        &["7:1 batch → `batch.size` is more than may run at once of one queue (4)"],
-    );
-    check(
-        &format!("{BASE}batch = {{ size = 1 }}\nrun = 'handler'"),
-        &["7:1 batch → `batch` is for batch handlers, and `run = \"handler\"` takes one event a call"],
-    );
-}
-
-#[test]
 fn values_of_the_email_grant() {
     let right = [("relay", "'file:./outbox'"), ("from", "'a@example.com'"), ("to", "['*']"), ("rate", "'1/s'")];
     let wrong = [
