@@ -26,14 +26,14 @@ macro_rules! comes_and_goes {
 }
 
 #[test]
-#[cfg_attr(without_nats, ignore = "no nats-server on this machine: make tools")]
+#[cfg_attr(without_nats, ignore = "no nats-server on this machine: make brokers")]
 fn nats() {
     let mut server = NatsServer::start("");
     comes_and_goes!(server, server.port());
 }
 
 #[test]
-#[cfg_attr(without_nsq, ignore = "no nsqd on this machine: make tools")]
+#[cfg_attr(without_nsq, ignore = "no nsqd on this machine: make brokers")]
 fn nsq() {
     let lookup = Nsq::start_lookup();
     let mut server = Nsq::start(&format!("-lookupd-tcp-address 127.0.0.1:{}", lookup.tcp()));
@@ -41,28 +41,28 @@ fn nsq() {
 }
 
 #[test]
-#[cfg_attr(without_mosquitto, ignore = "no mosquitto on this machine: make tools")]
+#[cfg_attr(without_mosquitto, ignore = "no mosquitto on this machine: make brokers")]
 fn mosquitto() {
     let mut server = Mosquitto::start("");
     comes_and_goes!(server, server.port());
 }
 
 #[test]
-#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make brokers")]
 fn kafka() {
     let mut server = Kafka::start("");
     comes_and_goes!(server, server.port());
 }
 
 #[test]
-#[cfg_attr(without_rabbitmq, ignore = "no RabbitMQ 4 on this machine: make tools")]
+#[cfg_attr(without_rabbitmq, ignore = "no RabbitMQ 4 on this machine: make brokers")]
 fn rabbitmq() {
     let mut server = RabbitMq::start(Release::New, "");
     comes_and_goes!(server, server.port());
 }
 
 #[test]
-#[cfg_attr(without_rabbitmq_old, ignore = "no RabbitMQ of the distribution on this machine: make tools")]
+#[cfg_attr(without_rabbitmq_old, ignore = "no RabbitMQ of the distribution on this machine: make brokers")]
 fn rabbitmq_of_the_distribution() {
     let mut server = RabbitMq::start(Release::Old, "");
     comes_and_goes!(server, server.port());

@@ -20,7 +20,7 @@ const BOUND: Duration = Duration::from_secs(600);
 const PACE: Duration = Duration::from_millis(20);
 
 /// What the ledger reads, and no more.
-const LEVELS: &str = "info,weir_runtime::dispatcher::run=trace";
+const LEVELS: &str = "info,weir_runtime::dispatcher=trace";
 
 const NAMES: [&str; 2] = ["a", "b"];
 

@@ -69,10 +69,12 @@ impl Ledger {
     pub(crate) fn new(events: usize, lives: &[Life]) -> Self {
         let mut ledger = Self { runs: vec![Vec::new(); events], given_up: vec![false; events] };
         for (life, written) in lives.iter().enumerate() {
-            let lines = written.log.lines().filter(|line| line.contains("\"event\":"));
-            // The last line of a killed process may be cut.
-            for line in lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-                ledger.read(life, &line);
+            for line in written.log.lines().filter(|line| line.contains("\"event\":")) {
+                match serde_json::from_str::<Value>(line) {
+                    Ok(line) => ledger.read(life, &line),
+                    // The last line of a killed process may be cut.
+                    Err(error) => assert!(written.killed.is_some(), "a line is no JSON: {error}: {line}"),
+                }
             }
             ledger.close(life, written.killed);
         }

@@ -313,7 +313,7 @@ impl World {
 }
 
 fn start(site: &Site) -> Server {
-    let levels = "info,weir_runtime::dispatcher::run=debug";
+    let levels = "info,weir_runtime::dispatcher=debug";
     site.try_start_saying(levels).unwrap_or_else(|ran| panic!("the server did not start: {ran:?}"))
 }
 
