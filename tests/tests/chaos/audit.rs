@@ -106,8 +106,9 @@ impl<'a> Audit<'a> {
                 figures.again += 1;
                 let (killed, away) = self.excuses(one);
                 assert!(killed || away, "event {event} ran again after it had ended: {one:?} {next:?}");
-                // What could not be settled in time comes back without a try.
-                u32::from(!away)
+                // What could not be settled in time comes back without a try: the server was away, or, as it came back to the process that
+                // ran it, its lease had lapsed.
+                u32::from(!away && one.life != next.life)
             }
         };
         let due = one.attempt + tries;
