@@ -48,16 +48,19 @@ impl Subscription {
         while let Some(ended) = self.work.ended().await {
             // What needs no dead letter does not wait for those that do.
             let (mut letters, others): (Vec<_>, Vec<_>) = ended.into_iter().partition(|ended| letter(ended).is_some());
+            let mut lapsed = HashSet::new();
             if self.keep(&others).await
                 && self.forget(&others).await
                 && let Some(late) = self.settle(&others).await
             {
                 self.count_ended(&others, &late);
+                lapsed.extend(late);
             }
             if self.bury(&mut letters).await
                 && let Some(late) = self.settle(&letters).await
             {
                 self.count_ended(&letters, &late);
+                lapsed.extend(late);
                 // What lapsed with them must not go on in their lanes.
                 if let Some(lost) = self.queue.lapsed(&self.name).now_or_never() {
                     self.lose(&lost);
@@ -65,7 +68,10 @@ impl Subscription {
                 let runners = self.work.leave(&letters);
                 self.start_runners(runners);
             }
-            self.release(others.iter().chain(&letters)).await;
+            // Whoever has it now goes on with the same claim.
+            let elsewhere =
+                |ended: &&Ended| lapsed.contains(&ended.position) || matches!(ended.end, End::GivenBack(Cause::Lease, _));
+            self.release(others.iter().chain(&letters).filter(|ended| !elsewhere(ended))).await;
             self.work.settled();
         }
     }

@@ -210,8 +210,10 @@ impl Work {
         let mut state = self.state();
         state.lanes.release_due(now);
         self.count_parked(&mut state);
+        // Before the runners are counted: what has waited by then is theirs, what has not is the timer's.
+        let full = state.fill_due();
         let runners = state.runner_for_each();
-        (state.lanes.next_due(), state.fill_due(), runners)
+        (state.lanes.next_due(), full, runners)
     }
 
     /// Waits until something may wait for its time, or for others, that did not before.

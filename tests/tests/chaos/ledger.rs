@@ -62,12 +62,14 @@ pub(crate) struct Ledger {
     pub(crate) runs: Vec<Vec<Run>>,
     /// Events that were dead-lettered without a run.
     pub(crate) given_up: Vec<bool>,
+    /// When each process said that it had lost leases: on a busy machine they can't all be renewed in time.
+    pub(crate) lapses: Vec<Vec<u64>>,
 }
 
 impl Ledger {
     /// Reads what all processes wrote.
     pub(crate) fn new(events: usize, lives: &[Life]) -> Self {
-        let mut ledger = Self { runs: vec![Vec::new(); events], given_up: vec![false; events] };
+        let mut ledger = Self { runs: vec![Vec::new(); events], given_up: vec![false; events], lapses: Vec::new() };
         for (life, written) in lives.iter().enumerate() {
             for line in written.log.lines().filter(|line| line.contains("\"event\":")) {
                 match serde_json::from_str::<Value>(line) {
@@ -76,6 +78,9 @@ impl Ledger {
                     Err(error) => assert!(written.killed.is_some(), "a line is no JSON: {error}: {line}"),
                 }
             }
+            let lapses = written.log.lines().filter(|line| line.contains("leases could not be kept"));
+            let lapses = lapses.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            ledger.lapses.push(lapses.map(|line| micros_of(line["timestamp"].as_str().unwrap())).collect());
             ledger.close(life, written.killed);
         }
         for runs in &mut ledger.runs {

@@ -71,13 +71,23 @@ impl State {
         }
         let alone = self.lanes.alone().min(events);
         let waited = self.lanes.since().zip(now).is_none_or(|(since, now)| since + wait <= now);
-        alone + calls(events - alone, (size as usize).min(room), waited)
+        // One that has not waited is full with as many as may ever run, not with what just came free, or batches would stay the fragments
+        // that quiet times make of them.
+        let most = (size as usize).min(if waited { room } else { self.allowed });
+        alone + calls(events - alone, most, waited)
     }
 
     /// When the oldest event that waits for others has waited long enough; none: none waits, or it has.
     pub(super) fn fill_due(&self) -> Option<Instant> {
         let due = self.lanes.since()? + self.fill.policy.wait;
         (due > Instant::now()).then_some(due)
+    }
+
+    /// What is left behind waits for others from another time on: the keeper has to know.
+    pub(super) fn tell_keeper(&self) {
+        if self.lanes.since().is_some() {
+            self.fill.keeper.notify_one();
+        }
     }
 
     /// Whether more events would go into the next call.
@@ -105,6 +115,7 @@ impl State {
         if self.probing && !batch.is_empty() {
             self.allowed = 0;
         }
+        self.tell_keeper();
         batch
     }
 }

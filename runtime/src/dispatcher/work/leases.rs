@@ -31,6 +31,7 @@ impl Work {
         (0..gone).for_each(|_| counts.count_returned(Cause::Lease));
         drop(counts);
         self.room.notify_waiters();
+        state.tell_keeper();
         state.runner_for_each()
     }
 

@@ -121,6 +121,18 @@ fn what_runs_again_does_so_in_its_order_before_others_and_alone() {
     assert_eq!(work.stats.snapshot().in_flight, 4, "nothing is settled yet");
 }
 
+#[test]
+fn what_a_full_batch_leaves_behind_waits_on_a_timer() {
+    let (work, cancel) = (batches(4, Duration::from_secs(3600), 8), Cancel::default());
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(work.push((0..4).map(|number| sized(number, 400)).collect(), Vec::new()).0, 1, "it is full");
+    assert_eq!(pin!(work.timed()).poll(&mut context), Poll::Ready(()));
+    let batch = work.next_batch(Vec::new(), &cancel);
+    assert!(batch.len() < 4, "not all fit");
+    assert_eq!(pin!(work.timed()).poll(&mut context), Poll::Ready(()), "the keeper is told of the rest");
+    assert!(work.release_due(Timestamp(0)).1.is_some(), "and waits for it");
+}
+
 /// It is given back at a stop, whatever it waits for.
 #[test]
 fn a_batch_waits_for_its_events_and_no_longer() {

@@ -209,8 +209,10 @@ impl WasiHttpHooks for Requests {
 
     fn send_request(&mut self, request: Request<WasiBody>, options: Option<RequestOptions>, _finished: Finished) -> Sent {
         let (head, body) = request.into_parts();
-        let host: String = head.uri.authority().map_or("?", http::uri::Authority::as_str).chars().take(100).collect();
-        let what = format!("{} request to {}", head.method, host.rsplit('@').next().unwrap_or_default());
+        let authority = head.uri.authority().map_or("?", http::uri::Authority::as_str);
+        // Without userinfo before it is cut: half a secret is masked nowhere.
+        let host: String = authority.rsplit('@').next().unwrap_or_default().chars().take(100).collect();
+        let what = format!("{} request to {host}", head.method);
         let (log, said, noted) = (self.log.clone(), Arc::clone(&self.said), self.noted.clone());
         let (client, target) = match self.admit(&head) {
             Ok(admitted) => admitted,
