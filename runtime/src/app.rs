@@ -142,7 +142,7 @@ impl App {
         let server = config.server.clone();
         let loader = Arc::new(Loader { sandbox, relays, outgoing, buckets, server, guests: guests.clone() });
         let handlers = load_handlers(&config, &loader).await?;
-        let queues = open_queues(&config, &name).await?;
+        let queues = open_queues(&config, &name, &store).await?;
         let own = queues.iter().map(|(name, (queue, _))| (name.as_str(), &**queue));
         let letters = Arc::new(DeadPlaces::of_queues(Arc::clone(&store) as _, own));
         let shared = Arc::new(Shared {
@@ -258,7 +258,7 @@ async fn load_handlers(config: &Config, loader: &Arc<Loader>) -> Result<Vec<Arc<
     if problems.is_empty() { Ok(handlers) } else { Err(StartError::Handlers(problems)) }
 }
 
-async fn open_queues(config: &Config, process: &str) -> Result<Queues, StartError> {
+async fn open_queues(config: &Config, process: &str, store: &Arc<Store>) -> Result<Queues, StartError> {
     let mut queues = Queues::new();
     for (name, queue) in &config.queues {
         let opening = Opening {
@@ -267,6 +267,7 @@ async fn open_queues(config: &Config, process: &str) -> Result<Queues, StartErro
             max_size_bytes: queue.max_size,
             process: process.to_owned(),
             dead: queue.dead_bounds,
+            store: Some(Arc::clone(store)),
         };
         let opened = queue::open(&queue.url, opening).await;
         let opened = opened.map_err(|error| StartError::Queue { name: name.clone(), error })?;

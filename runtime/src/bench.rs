@@ -353,6 +353,7 @@ fn shared(store: Arc<Store>, guests: &Runtime) -> Arc<Shared> {
 fn opening() -> Opening {
     Opening {
         dead: DeadBounds::default(),
+        store: None,
         name: "bench".to_owned(),
         kind: "weir.bench".to_owned(),
         max_size_bytes: QUEUE_BYTES,

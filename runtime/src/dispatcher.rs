@@ -19,6 +19,7 @@ mod told;
 mod work;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -96,6 +97,7 @@ impl Subscription {
         // A handler that reads several queues shares its concurrency among them; configuration sees to it that each gets one.
         let slots = (config.concurrency as usize / config.queues.len().max(1)).max(1);
         let stats = SubscriptionStats::new(queue_name, &handler.name);
+        queue.window(&name, NonZeroUsize::new(slots + config.parked as usize).unwrap_or(NonZeroUsize::MIN));
         // A queue of this process alone has positions that another process's queue of the same name has too.
         let process = if queue.features().shared { "" } else { shared.name.as_str() };
         Arc::new(Self {

@@ -6,12 +6,16 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+mod inbox;
 mod ledger;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub(crate) mod timer;
 pub mod url;
+mod wrapping;
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -22,6 +26,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dead::{DeadBounds, DeadLetters};
 use crate::event::Event;
+use crate::store::Store;
 
 /// A boxed future, so that [`Queue`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -80,6 +85,12 @@ pub trait Queue: Send + Sync + 'static {
     fn keep_order(&self, subscription: &str) -> Result<(), QueueError> {
         let _ = subscription;
         if self.features().ordered { Ok(()) } else { Err(QueueError::Unsupported("order")) }
+    }
+
+    /// The most deliveries of a subscription that this process will hold at once, `concurrency` and `parked` together: brokers that send
+    /// by themselves are told not to send more (delivery.md §4). Called before the first pull.
+    fn window(&self, subscription: &str, most: NonZeroUsize) {
+        let _ = (subscription, most);
     }
 
     /// Notes how far a leased event has got, for the case that this process is killed: if it is never settled, its next delivery has
@@ -350,6 +361,8 @@ pub struct Opening {
     pub process: String,
     /// How much is kept of its dead letters, where the adapter keeps them.
     pub dead: DeadBounds,
+    /// Where an adapter keeps what its broker can't: delays, and tries given back (delivery.md §6). None: it goes without, and says so.
+    pub store: Option<Arc<Store>>,
 }
 
 /// Opens the queue of a URL. An embedded queue that was left by a crash is checked first; a broker may still be away.
@@ -362,6 +375,8 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
+        #[cfg(feature = "nats")]
+        url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

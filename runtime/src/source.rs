@@ -132,7 +132,7 @@ impl Problem {
 
 impl Message<'_> {
     /// A header's value; none when it is absent or empty.
-    fn header(&self, name: &str) -> Result<Option<&str>, Problem> {
+    pub(crate) fn header(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.headers.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value);
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {

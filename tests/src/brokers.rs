@@ -9,6 +9,7 @@ pub mod nats;
 pub mod nsq;
 pub mod process;
 pub mod rabbitmq;
+pub mod server;
 
 use std::path::PathBuf;
 

@@ -39,6 +39,7 @@ impl Direct {
         let runtime = runtime()?;
         let opening = Opening {
             dead: DeadBounds::default(),
+            store: None,
             name: name.to_owned(),
             kind: config::KIND.to_owned(),
             max_size_bytes: max_size,

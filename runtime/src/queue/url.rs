@@ -8,6 +8,8 @@
 //!         maxlen=N      keep about so many entries, read or not; else what some group still needs
 //!         group=NAME    take over the position of an existing consumer group; for one handler
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
+//! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
+//!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -16,9 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 15] = [
-    "nats",
-    "tls",
+const LATER: [&str; 13] = [
     "nsq",
     "nsq+lookup",
     "amqp",
@@ -34,6 +34,9 @@ const LATER: [&str; 15] = [
     "postgresql",
 ];
 
+/// What this version opens, for errors.
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`";
+
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueUrl {
@@ -44,6 +47,9 @@ pub enum QueueUrl {
     /// `redis://…?stream=`.
     #[cfg(feature = "redis")]
     Redis(Box<super::redis::url::StreamUrl>),
+    /// `nats://…/subject?stream=`.
+    #[cfg(feature = "nats")]
+    JetStream(Box<super::nats::url::JetStreamUrl>),
 }
 
 impl QueueUrl {
@@ -53,7 +59,7 @@ impl QueueUrl {
     /// Says what was found and what is known; never repeats a password.
     pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(format!("`{text}` is no queue URL (known: `memory:`, `disk:FOLDER`, `redis://…?stream=KEY`)"));
+            return Err(format!("`{text}` is no queue URL (known: {KNOWN})"));
         };
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         match scheme {
@@ -75,10 +81,12 @@ impl QueueUrl {
             "redis" | "rediss" | "redis+unix" => {
                 Err("this build has no Redis (build it with the cargo feature `redis`)".to_owned())
             }
-            later if LATER.contains(&later) => Err(format!(
-                "`{later}:` queues are not in this version yet (known: `memory:`, `disk:FOLDER`, `redis://…?stream=KEY`)"
-            )),
-            other => Err(format!("scheme `{other}` is not known (known: `memory:`, `disk:FOLDER`, `redis://…?stream=KEY`)")),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
+            #[cfg(not(feature = "nats"))]
+            "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
+            later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
+            other => Err(format!("scheme `{other}` is not known (known: {KNOWN})")),
         }
     }
 
@@ -90,6 +98,8 @@ impl QueueUrl {
             Self::Disk(_) => "disk",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(feature = "nats")]
+            Self::JetStream(_) => "jetstream",
         }
     }
 }
@@ -102,6 +112,8 @@ impl fmt::Display for QueueUrl {
             Self::Disk(folder) => write!(f, "disk:{}", folder.display()),
             #[cfg(feature = "redis")]
             Self::Redis(stream) => stream.fmt(f),
+            #[cfg(feature = "nats")]
+            Self::JetStream(stream) => stream.fmt(f),
         }
     }
 }

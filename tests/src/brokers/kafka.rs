@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::process::{Order, Process, free_port, listens, read};
+use super::process::{Order, free_port, read};
+use super::server::Server;
 
 /// Short times, so that tests need not wait: a group's first member, its heartbeats, the broker's own registration after a kill.
 const SETTINGS: &str = "process.roles=broker,controller
@@ -31,71 +32,30 @@ broker.heartbeat.interval.ms=200
 broker.session.timeout.ms=1000
 ";
 
-/// A running broker; stopped when dropped.
-#[derive(Debug)]
-pub struct Kafka {
-    process: Process,
-    order: Order,
-    port: u16,
-    folder: TempDir,
-}
-
-impl Kafka {
-    /// Starts a broker; `more` is added to `server.properties`.
-    #[must_use]
-    pub fn start(more: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let (port, controller) = (free_port(), free_port());
-        let listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
-        let text = format!(
-            "{SETTINGS}controller.quorum.bootstrap.servers=127.0.0.1:{controller}\nlisteners={listeners}\nadvertised.listeners={listeners}\nlog.dirs={}/data\n{more}\n",
-            folder.path().display()
-        );
-        let file = folder.path().join("server.properties");
-        std::fs::write(&file, text).expect("the folder can be written");
-        let java = |class: &str, log: &str| {
-            Order::new("java", folder.path().join(log))
-                .args("-Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+PerfDisableSharedMem")
-                .args("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
-                .args(class)
-                .env("CLASSPATH", format!("{}/*", jars().display()))
-        };
-        // The name of a cluster is 16 bytes in base64; each of ours has its own folder, so that they may share one.
-        let format = format!("kafka.tools.StorageTool format --standalone -t d2Vpci10ZXN0cy1rYWZrYQ -c {}", file.display());
-        assert!(java(&format, "format.log").succeeds(), "{}", read(&folder.path().join("format.log")));
-        let order = java(&format!("kafka.Kafka {}", file.display()), "log");
-        let process = order.start(|| listens(port));
-        Self { process, order, port, folder }
-    }
-
-    /// Its URL, without topic: `kafka://127.0.0.1:PORT`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("kafka://127.0.0.1:{}", self.port)
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What it wrote to its log.
-    #[must_use]
-    pub fn log(&self) -> String {
-        read(&self.folder.path().join("log"))
-    }
-
-    /// Its process: to stop, kill, freeze it.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Starts it again on the same port with what it kept.
-    pub fn start_again(&mut self) {
-        let port = self.port;
-        self.process = self.order.start(|| listens(port));
-    }
+/// Starts a broker; `more` is added to `server.properties`.
+#[must_use]
+pub fn start(more: &str) -> Server {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (port, controller) = (free_port(), free_port());
+    let listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+    let text = format!(
+        "{SETTINGS}controller.quorum.bootstrap.servers=127.0.0.1:{controller}\nlisteners={listeners}\nadvertised.listeners={listeners}\nlog.dirs={}/data\n{more}\n",
+        folder.path().display()
+    );
+    let file = folder.path().join("server.properties");
+    std::fs::write(&file, text).expect("the folder can be written");
+    let java = |class: &str, log: &str| {
+        Order::new("java", folder.path().join(log))
+            .args("-Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+PerfDisableSharedMem")
+            .args("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+            .args(class)
+            .env("CLASSPATH", format!("{}/*", jars().display()))
+    };
+    // The name of a cluster is 16 bytes in base64; each of ours has its own folder, so that they may share one.
+    let format = format!("kafka.tools.StorageTool format --standalone -t d2Vpci10ZXN0cy1rYWZrYQ -c {}", file.display());
+    assert!(java(&format, "format.log").succeeds(), "{}", read(&folder.path().join("format.log")));
+    let order = java(&format!("kafka.Kafka {}", file.display()), "log");
+    Server::start("kafka://", &[port], order, folder)
 }
 
 fn jars() -> PathBuf {

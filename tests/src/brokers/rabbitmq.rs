@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::process::{Order, Process, free_port, listens, read};
-
-/// How often the port mapper is asked to end; each time takes some milliseconds.
-const MAPPER_TRIES: usize = 100;
+use super::process::{Order, free_port};
+use super::server::Server;
 
 /// Which one is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,103 +16,53 @@ pub enum Release {
     New,
 }
 
-/// A running server; stopped when dropped.
-#[derive(Debug)]
-pub struct RabbitMq {
-    process: Process,
-    order: Order,
-    port: u16,
-    /// Its Erlang port mapper, which would outlive it: `epmd` is asked to end.
-    mapper: Order,
-    folder: TempDir,
-}
-
-impl RabbitMq {
-    /// Starts a server; `more` is added to `rabbitmq.conf`.
-    #[must_use]
-    pub fn start(release: Release, more: &str) -> Self {
-        let root = match release {
-            Release::Old => PathBuf::from("/"),
-            Release::New => super::cache().join("rabbitmq-trixie"),
-        };
-        // In its root, so that it can see it.
-        let folder = tempfile::tempdir_in(root.join("tmp")).expect("a temporary folder can be made");
-        let inside = Path::new("/").join(folder.path().strip_prefix(&root).unwrap_or(folder.path()));
-        let (port, distribution, mapper) = (free_port(), free_port(), free_port());
-        write(
-            &folder,
-            "rabbitmq.conf",
-            &format!(
-                "listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\ndisk_free_limit.absolute = 50MB\nvm_memory_high_watermark.relative = 0.2\n{more}\n"
-            ),
-        );
-        write(&folder, "enabled_plugins", "[].");
-        let order = |program: &str, arguments: &str, log: &str| {
-            let log = folder.path().join(log);
-            match release {
-                Release::Old => Order::new(program, log).args(arguments),
-                Release::New => Order::new("chroot", log).args(&format!("{} {program} {arguments}", root.display())),
-            }
-            .env("HOME", inside.display().to_string())
-            .env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin")
-            .env("LANG", "C.UTF-8")
-            .env("ERL_EPMD_PORT", mapper.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-        };
-        let server = order("/usr/lib/rabbitmq/bin/rabbitmq-server", "", "log")
-            .env("RABBITMQ_NODENAME", format!("t{port}@localhost"))
-            .env("RABBITMQ_DIST_PORT", distribution.to_string())
-            .env("RABBITMQ_MNESIA_BASE", inside.join("mnesia").display().to_string())
-            .env("RABBITMQ_LOG_BASE", inside.join("logs").display().to_string())
-            .env("RABBITMQ_CONFIG_FILE", inside.join("rabbitmq").display().to_string())
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", inside.join("enabled_plugins").display().to_string())
-            .env("RABBITMQ_PID_FILE", inside.join("pid").display().to_string())
-            .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
-            // Its script becomes the server, rather than waiting for one.
-            .env("RUNNING_UNDER_SYSTEMD", "true")
-            // One scheduler that does not spin leaves the cores to the tests.
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none");
-        let process = server.start(|| listens(port));
-        Self { process, order: server, port, mapper: order("/usr/bin/epmd", "-kill", "epmd.log"), folder }
-    }
-
-    /// Its URL, without queue: `amqp://guest:guest@127.0.0.1:PORT/%2f`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What it wrote to its log.
-    #[must_use]
-    pub fn log(&self) -> String {
-        read(&self.folder.path().join("log"))
-    }
-
-    /// Its process: to stop, kill, freeze it.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Starts it again on the same port with what it kept.
-    pub fn start_again(&mut self) {
-        let port = self.port;
-        self.process = self.order.start(|| listens(port));
-    }
-}
-
-impl Drop for RabbitMq {
-    fn drop(&mut self) {
-        self.process.kill();
-        // It refuses for the moment in which it has not yet seen that its node is gone.
-        let ended = (0..MAPPER_TRIES).any(|_| self.mapper.succeeds());
-        assert!(ended || std::thread::panicking(), "epmd does not end: {}", read(&self.folder.path().join("epmd.log")));
-    }
+/// Starts a server; `more` is added to `rabbitmq.conf`. Its URL, `amqp://guest:guest@127.0.0.1:PORT`, lacks vhost and queue.
+#[must_use]
+pub fn start(release: Release, more: &str) -> Server {
+    let root = match release {
+        Release::Old => PathBuf::from("/"),
+        Release::New => super::cache().join("rabbitmq-trixie"),
+    };
+    // In its root, so that it can see it.
+    let folder = tempfile::tempdir_in(root.join("tmp")).expect("a temporary folder can be made");
+    let inside = Path::new("/").join(folder.path().strip_prefix(&root).unwrap_or(folder.path()));
+    let (port, distribution, mapper) = (free_port(), free_port(), free_port());
+    write(
+        &folder,
+        "rabbitmq.conf",
+        &format!(
+            "listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\ndisk_free_limit.absolute = 50MB\nvm_memory_high_watermark.relative = 0.2\n{more}\n"
+        ),
+    );
+    write(&folder, "enabled_plugins", "[].");
+    let order = |program: &str, arguments: &str, log: &str| {
+        let log = folder.path().join(log);
+        match release {
+            Release::Old => Order::new(program, log).args(arguments),
+            Release::New => Order::new("chroot", log).args(&format!("{} {program} {arguments}", root.display())),
+        }
+        .env("HOME", inside.display().to_string())
+        .env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin")
+        .env("LANG", "C.UTF-8")
+        .env("ERL_EPMD_PORT", mapper.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+    };
+    let server = order("/usr/lib/rabbitmq/bin/rabbitmq-server", "", "log")
+        .env("RABBITMQ_NODENAME", format!("t{port}@localhost"))
+        .env("RABBITMQ_DIST_PORT", distribution.to_string())
+        .env("RABBITMQ_MNESIA_BASE", inside.join("mnesia").display().to_string())
+        .env("RABBITMQ_LOG_BASE", inside.join("logs").display().to_string())
+        .env("RABBITMQ_CONFIG_FILE", inside.join("rabbitmq").display().to_string())
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", inside.join("enabled_plugins").display().to_string())
+        .env("RABBITMQ_PID_FILE", inside.join("pid").display().to_string())
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        // Its script becomes the server, rather than waiting for one.
+        .env("RUNNING_UNDER_SYSTEMD", "true")
+        // One scheduler that does not spin leaves the cores to the tests.
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none");
+    // Its Erlang port mapper would outlive it.
+    let end = order("/usr/bin/epmd", "-kill", "epmd.log");
+    Server::start("amqp://guest:guest@", &[port], server, folder).ended_by(end)
 }
 
 fn write(folder: &TempDir, name: &str, text: &str) {

@@ -17,16 +17,8 @@ use super::answer::{id, millis};
 use crate::clock::Timestamp;
 use crate::event::{Event, json};
 use crate::queue::Position;
+use crate::queue::wrapping::Wrapping;
 use crate::source;
-
-/// What entries get that are no CloudEvents: where they come from, and of which type they are.
-#[derive(Debug, Clone)]
-pub(super) struct Wrapping {
-    /// `/weir/queue/<name>`.
-    pub(super) source: String,
-    /// The queue's `type`.
-    pub(super) kind: String,
-}
 
 /// Reads an entry.
 pub(super) fn event(position: Position, fields: Vec<(Vec<u8>, Vec<u8>)>, wrapping: &Wrapping) -> Event {
@@ -110,7 +102,7 @@ mod tests {
 
     fn read(fields: &[(&str, &[u8])]) -> Event {
         let fields = fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect();
-        let wrapping = Wrapping { source: "/weir/queue/orders".to_owned(), kind: "com.example.raw".to_owned() };
+        let wrapping = Wrapping::new("orders", "com.example.raw");
         event(Position((1_700_000_000_000 << 64) + 3), fields, &wrapping)
     }
 

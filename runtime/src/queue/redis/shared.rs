@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
-use super::entry::Wrapping;
 use super::keys::Keys;
 use super::lock;
 use super::scripts::{self, Asker};
@@ -19,7 +18,6 @@ use super::url::StreamUrl;
 use crate::dead::DeadBounds;
 use crate::queue::{Opening, Position, QueueError, Start, not_subscribed};
 use crate::redis::{Redis, RedisProblem};
-use crate::source::raw;
 
 /// Entries that one call of a script takes away, which holds up the server while it runs: some milliseconds.
 const EMPTY_MAX: usize = 10_000;
@@ -64,7 +62,7 @@ impl Shared {
     /// Certificates that can't be read.
     pub(super) fn new(url: &StreamUrl, opening: &Opening) -> Result<Self, QueueError> {
         let redis = Arc::new(Redis::new(&url.server)?);
-        let wrapping = Wrapping { source: raw::source_of(&opening.name), kind: opening.kind.clone() };
+        let wrapping = Wrapping::new(&opening.name, &opening.kind);
         Ok(Self {
             name: opening.name.clone(),
             wrapping,

@@ -114,6 +114,7 @@ async fn open(url: &str) -> Result<Arc<RedisQueue>, QueueError> {
         max_size_bytes: 0,
         process: "tests".to_owned(),
         dead: DeadBounds::default(),
+        store: None,
     };
     RedisQueue::open(&StreamUrl::parse(url, Path::new("")).unwrap(), &opening).await
 }

@@ -1,0 +1,243 @@
+//! The books of an inbox. Pure.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::queue::{Delivery, Position, QueueError, Settlement};
+
+/// One delivery that is ours.
+#[derive(Debug)]
+pub(in crate::queue) struct Held<T> {
+    /// What it is settled with.
+    pub(in crate::queue) token: T,
+    /// When it was certainly ours.
+    pub(in crate::queue) renewed: Instant,
+    /// Given to a pull.
+    out: bool,
+    /// Could not be kept: it is settled as late.
+    lapsed: bool,
+}
+
+/// What is done with settlements.
+#[derive(Debug)]
+pub(in crate::queue) struct Plan<T> {
+    /// These can be sent. What is sent is then told by [`Hold::settled`].
+    pub(in crate::queue) sent: Vec<(Settlement, T)>,
+    /// These come too late.
+    pub(in crate::queue) late: Vec<Position>,
+}
+
+/// What is held.
+#[derive(Debug)]
+pub(in crate::queue) struct Hold<T> {
+    held: HashMap<Position, Held<T>>,
+    ready: VecDeque<Delivery>,
+    /// What waiting pulls ask for.
+    pub(super) wanted: usize,
+    /// Lapsed while out, and not told yet.
+    lapsed: Vec<Position>,
+    failures: u64,
+    failure: Option<QueueError>,
+}
+
+impl<T> Default for Hold<T> {
+    fn default() -> Self {
+        Self { held: HashMap::new(), ready: VecDeque::new(), wanted: 0, lapsed: Vec::new(), failures: 0, failure: None }
+    }
+}
+
+impl<T> Hold<T> {
+    /// How many pulls ask for beyond what has come.
+    pub(in crate::queue) fn missing(&self) -> usize {
+        self.wanted.saturating_sub(self.ready.len())
+    }
+
+    /// How many are held, out or not; lapsed ones are not.
+    pub(in crate::queue) fn len(&self) -> usize {
+        self.held.values().filter(|held| !held.lapsed).count()
+    }
+
+    /// Takes in what has come. What is still ours is not handed out again: only its token and lease are new.
+    pub(super) fn take_in(&mut self, delivery: Delivery, token: T) {
+        let renewed = Instant::now();
+        match self.held.get_mut(&delivery.position) {
+            Some(held) if !held.lapsed => (held.token, held.renewed) = (token, renewed),
+            _ => {
+                self.held.insert(delivery.position, Held { token, renewed, out: false, lapsed: false });
+                self.ready.push_back(delivery);
+            }
+        }
+    }
+
+    pub(super) fn hand_out(&mut self, max: usize) -> Vec<Delivery> {
+        let count = self.ready.len().min(max);
+        let out: Vec<Delivery> = self.ready.drain(..count).collect();
+        for delivery in &out {
+            if let Some(held) = self.held.get_mut(&delivery.position) {
+                held.out = true;
+            }
+        }
+        out
+    }
+
+    /// What is known of a delivery that is ours, to look at or to change; none: it lapsed, was settled, or never came.
+    pub(in crate::queue) fn get_mut(&mut self, position: Position) -> Option<&mut Held<T>> {
+        self.held.get_mut(&position).filter(|held| !held.lapsed)
+    }
+
+    /// Every delivery that is ours.
+    pub(in crate::queue) fn iter(&self) -> impl Iterator<Item = (Position, &Held<T>)> {
+        self.held.iter().filter(|(_, held)| !held.lapsed).map(|(position, held)| (*position, held))
+    }
+
+    /// Whether a delivery is certainly ours: it was renewed less than `young` ago. One that is too old is let go.
+    pub(in crate::queue) fn holds(&mut self, position: Position, now: Instant, young: Duration) -> bool {
+        match self.held.get_mut(&position) {
+            Some(held) if held.lapsed => false,
+            Some(held) if now.duration_since(held.renewed) <= young => true,
+            Some(held) => {
+                held.lapsed = true;
+                self.lapsed.push(position);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Sorts settlements: what can be sent, and what comes too late because it lapsed or was renewed longer than `young` ago (none: a lease
+    /// has no end while it is held). What is not held is neither.
+    pub(in crate::queue) fn plan(&mut self, batch: &[Settlement], now: Instant, young: Option<Duration>) -> Plan<T>
+    where
+        T: Clone,
+    {
+        let mut plan = Plan { sent: Vec::with_capacity(batch.len()), late: Vec::new() };
+        for settlement in batch {
+            match self.held.get(&settlement.position) {
+                None => {}
+                Some(held) if held.lapsed || young.is_some_and(|young| now.duration_since(held.renewed) > young) => {
+                    self.held.remove(&settlement.position);
+                    plan.late.push(settlement.position);
+                }
+                Some(held) => plan.sent.push((*settlement, held.token.clone())),
+            }
+        }
+        plan
+    }
+
+    /// It is no longer ours.
+    pub(in crate::queue) fn settled(&mut self, position: Position) {
+        self.held.remove(&position);
+    }
+
+    /// Lets go of what `gone` names; whether somebody has to be told.
+    pub(super) fn lapse(&mut self, gone: impl Fn(&Held<T>) -> bool) -> bool {
+        let old: Vec<Position> =
+            self.held.iter().filter(|(_, held)| !held.lapsed && gone(held)).map(|(position, _)| *position).collect();
+        for position in &old {
+            match self.held.get_mut(position) {
+                Some(held) if held.out => {
+                    held.lapsed = true;
+                    self.lapsed.push(*position);
+                }
+                _ => {
+                    self.held.remove(position);
+                }
+            }
+        }
+        if !old.is_empty() {
+            let held = &self.held;
+            self.ready.retain(|delivery| held.contains_key(&delivery.position));
+        }
+        !self.lapsed.is_empty()
+    }
+
+    pub(super) fn take_lapsed(&mut self) -> Vec<Position> {
+        std::mem::take(&mut self.lapsed)
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    pub(super) fn fail(&mut self, failure: QueueError) {
+        self.failures += 1;
+        self.failure = Some(failure);
+    }
+
+    pub(super) fn failure_after(&self, seen: u64) -> Option<QueueError> {
+        self.failure.clone().filter(|_| self.failures > seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::event::Event;
+    use crate::queue::{Settle, Tries};
+
+    const YOUNG: Duration = Duration::from_secs(20);
+
+    fn delivery(position: u128) -> Delivery {
+        Delivery {
+            event: Arc::new(Event::default()),
+            position: Position(position),
+            tries: Tries::default(),
+            first_seen: Timestamp(0),
+        }
+    }
+
+    fn ack(position: u128) -> Settlement {
+        Settlement { position: Position(position), settle: Settle::Ack }
+    }
+
+    #[test]
+    fn what_comes_again_while_it_is_ours_is_not_handed_out_again() {
+        let mut hold = Hold::default();
+        hold.take_in(delivery(1), 'a');
+        assert_eq!(hold.hand_out(8).len(), 1);
+        hold.take_in(delivery(1), 'b');
+        assert_eq!((hold.hand_out(8).len(), hold.len()), (0, 1));
+        let plan = hold.plan(&[ack(1), ack(2)], Instant::now(), Some(YOUNG));
+        assert_eq!((plan.sent, plan.late), (vec![(ack(1), 'b')], vec![]));
+        hold.settled(Position(1));
+        assert_eq!(hold.len(), 0);
+    }
+
+    #[test]
+    fn what_lapsed_is_told_once_and_settled_late() {
+        let mut hold = Hold::default();
+        hold.take_in(delivery(1), ());
+        hold.hand_out(1);
+        hold.take_in(delivery(2), ());
+        assert!(hold.lapse(|_| true));
+        assert_eq!(hold.take_lapsed(), [Position(1)]);
+        assert_eq!(hold.hand_out(8).len(), 0, "what was not out is forgotten");
+        assert_eq!(hold.plan(&[ack(1)], Instant::now(), None).late, [Position(1)]);
+        // It comes again, as new.
+        hold.take_in(delivery(1), ());
+        assert_eq!(hold.hand_out(8).len(), 1);
+    }
+
+    #[test]
+    fn an_old_lease_is_no_lease() {
+        let mut hold = Hold::default();
+        hold.take_in(delivery(1), ());
+        hold.hand_out(1);
+        let later = Instant::now() + YOUNG * 2;
+        assert!(hold.holds(Position(1), Instant::now(), YOUNG));
+        assert!(!hold.holds(Position(1), later, YOUNG));
+        assert_eq!(hold.take_lapsed(), [Position(1)]);
+    }
+
+    #[test]
+    fn demand_is_what_waits_less_what_has_come() {
+        let mut hold = Hold::default();
+        hold.wanted = 3;
+        assert_eq!(hold.missing(), 3);
+        hold.take_in(delivery(1), ());
+        assert_eq!(hold.missing(), 2);
+    }
+}
