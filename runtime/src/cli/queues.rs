@@ -57,6 +57,7 @@ const AT_LEAST_ONCE: Features = Features {
     bounded: true,
     shared: false,
     hold: None,
+    ..Features::LASTING
 };
 
 fn ask(config: &Config) -> Result<Vec<QueueStatus>, CliError> {
