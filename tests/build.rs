@@ -14,8 +14,10 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 
 /// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
-const SUITES: [&str; 13] =
-    ["outcome", "event", "limit", "import", "load", "publish", "keyvalue", "batch", "server", "chaos", "weeks", "case", "http"];
+const SUITES: [&str; 14] = [
+    "outcome", "event", "limit", "import", "load", "publish", "keyvalue", "batch", "server", "chaos", "soak", "weeks", "case",
+    "http",
+];
 
 /// The guest with a large first memory.
 const LARGE: &str = "limit_good_large";
