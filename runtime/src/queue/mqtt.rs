@@ -12,6 +12,7 @@
 
 mod acks;
 mod connect;
+pub(super) mod floor;
 mod link;
 mod message;
 mod outbox;

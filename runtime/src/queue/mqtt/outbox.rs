@@ -35,6 +35,8 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct Sending {
     client: Option<AsyncClient>,
+    /// Why there is none.
+    problem: Option<Problem>,
     /// The largest packet that the broker takes.
     packet_bytes_max: Option<u32>,
     /// Handed to the client, in its order, without a packet id yet.
@@ -84,7 +86,8 @@ impl Outbox {
         let (answer, answered) = oneshot::channel();
         {
             let mut sending = lock(&self.sending);
-            let client = sending.client.as_ref().ok_or_else(|| away("not connected"))?;
+            let lost = || sending.problem.clone().map_or_else(|| away("not connected yet"), QueueError::from);
+            let client = sending.client.as_ref().ok_or_else(lost)?;
             let Message { topic: _, payload, properties, .. } = message;
             let properties = properties.unwrap_or_default();
             let sent = client.try_publish_with_properties(&*self.url.filter, message.qos, message.retain, payload, properties);
@@ -133,9 +136,10 @@ impl Role for Sender {
         Ok(())
     }
 
-    fn lost(&mut self, _: &Problem) {
+    fn lost(&mut self, problem: &Problem) {
+        let mut sending = lock(&self.0.sending);
+        let packet_bytes_max = sending.packet_bytes_max;
         // Who waits for an answer is told by this.
-        let size = lock(&self.0.sending).packet_bytes_max;
-        *lock(&self.0.sending) = Sending { packet_bytes_max: size, ..Sending::default() };
+        *sending = Sending { packet_bytes_max, problem: Some(problem.clone()), ..Sending::default() };
     }
 }

@@ -54,6 +54,11 @@ impl Role for Reader {
             let unknown = crate::queue::not_subscribed(&self.shared.name, &self.subscription.name);
             return Err(Problem::Refused(unknown.to_string()));
         }
+        let granted = connack.properties.as_ref().and_then(|properties| properties.session_expiry_interval);
+        if let Some(granted) = granted.filter(|granted| u64::from(*granted) < self.shared.url.session.as_secs()) {
+            let (queue, seconds) = (&*self.shared.name, granted);
+            tracing::warn!(queue, seconds, "the broker keeps what waits for a process that is away for less than `session` says");
+        }
         self.subscription.begin(client.clone(), connack.session_present);
         self.subscribe(&client, connack.session_present)?;
         Ok(false)
