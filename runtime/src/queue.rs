@@ -376,7 +376,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "nats")]
-        url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
+        url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

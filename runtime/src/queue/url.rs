@@ -8,8 +8,12 @@
 //!         maxlen=N      keep about so many entries, read or not; else what some group still needs
 //!         group=NAME    take over the position of an existing consumer group; for one handler
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
-//! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
-//!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
+//! nats://[user:password@|token@]host:4222/subject     a subject of core NATS, wildcards too; `tls://` a connection that must be secured
+//!         stream=S      of a JetStream stream: kept, and acknowledged
+//!         lease=30s     (stream) how long an event is ours without being renewed, 1s to 1h
+//!         reply-within=5s     (no stream) when a request is answered at the latest
+//!         group=NAME    the durable consumer, or queue group, in place of the handler's own; for one handler
+//!         ca=, cert=, key=     as above; creds=FILE  NATS credentials
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -35,7 +39,7 @@ const LATER: [&str; 13] = [
 ];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +51,9 @@ pub enum QueueUrl {
     /// `redis://…?stream=`.
     #[cfg(feature = "redis")]
     Redis(Box<super::redis::url::StreamUrl>),
-    /// `nats://…/subject?stream=`.
+    /// `nats://…/subject`, with or without `?stream=`.
     #[cfg(feature = "nats")]
-    JetStream(Box<super::nats::url::JetStreamUrl>),
+    Nats(Box<super::nats::url::NatsUrl>),
 }
 
 impl QueueUrl {
@@ -82,7 +86,7 @@ impl QueueUrl {
                 Err("this build has no Redis (build it with the cargo feature `redis`)".to_owned())
             }
             #[cfg(feature = "nats")]
-            "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
+            "nats" | "tls" => Ok(Self::Nats(Box::new(super::nats::url::NatsUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
@@ -99,7 +103,9 @@ impl QueueUrl {
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
             #[cfg(feature = "nats")]
-            Self::JetStream(_) => "jetstream",
+            Self::Nats(subject) if subject.stream.is_some() => "jetstream",
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => "nats",
         }
     }
 }
@@ -113,7 +119,7 @@ impl fmt::Display for QueueUrl {
             #[cfg(feature = "redis")]
             Self::Redis(stream) => stream.fmt(f),
             #[cfg(feature = "nats")]
-            Self::JetStream(stream) => stream.fmt(f),
+            Self::Nats(subject) => subject.fmt(f),
         }
     }
 }

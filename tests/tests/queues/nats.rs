@@ -35,11 +35,8 @@ mod conformance {
         #[cfg_attr(without_nats, ignore = "no nats-server on this machine: make tools")]
         adapter,
         skips: [
-            "order_is_kept",
-            "order_outlives_the_process",
-            "order_is_taken_over",
-            "order_is_given_up_at_close",
             "full_queue_refuses_and_recovers",
+            "too_large_is_refused",
             "batch_is_all_or_none",
             "answered_publishes_outlive_a_kill",
             "broker_restart_loses_nothing",
