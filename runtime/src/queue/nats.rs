@@ -3,6 +3,7 @@
 mod message;
 mod server;
 pub mod stream;
+pub mod subject;
 pub mod url;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ use crate::clock::Timestamp;
 pub async fn open(url: &NatsUrl, opening: &Opening) -> Result<Arc<dyn Queue>, QueueError> {
     Ok(match url.stream {
         Some(_) => stream::JetStreamQueue::open(url, opening).await?,
-        None => return Err(QueueError::Unsupported("core")),
+        None => subject::SubjectQueue::open(url, opening).await?,
     })
 }
 

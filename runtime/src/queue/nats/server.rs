@@ -1,18 +1,19 @@
 //! The connection to a NATS server: made in the background, and made again by the client when it is lost. What the server says of itself
 //! (connected, lost, refused) is kept here, for whoever waits for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
+use async_nats::client::RequestErrorKind;
 use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 
 use super::lock;
 use super::url::{Login, NatsUrl};
-use crate::queue::QueueError;
+use crate::queue::{Publish, QueueError};
 
 /// Longest wait for the server to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,6 +31,9 @@ pub(super) const PUBLISHES_MAX: usize = 1_024;
 /// Between two pings: a connection on which two went unanswered is given up, so that one that was cut silently is found out in 20 s.
 const PING: Duration = Duration::from_secs(5);
 
+/// How long a refusal may come after the answer to what was asked next.
+const REFUSAL_WAIT: Duration = Duration::from_millis(100);
+
 /// Waits between connection attempts: doubling from the first to the last, and between half and the whole of it, so that processes do not
 /// all come at once.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -38,6 +42,8 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 struct Told {
     problem: Mutex<Option<String>>,
     once: AtomicBool,
+    /// Messages that the client dropped, as their reader did not keep up.
+    overflow: AtomicU64,
     /// Moves with each connection and each loss of one.
     changes: watch::Sender<u64>,
     /// What the server refused last: the login, or a subject that this user may not use.
@@ -62,6 +68,7 @@ impl Server {
         let told = Arc::new(Told {
             problem: Mutex::new(Some("not connected yet".to_owned())),
             once: AtomicBool::new(false),
+            overflow: AtomicU64::new(0),
             changes: watch::Sender::new(0),
             refusals: watch::Sender::new(None),
         });
@@ -155,6 +162,39 @@ impl Server {
         QueueError::Unavailable(format!("`{}`: {what}", self.url))
     }
 
+    /// Waits until the server has read all that was sent so far: it has answered what came after it. `first` is what was sent to for the
+    /// first time: then it is waited a moment for the server's word that we may not.
+    pub(super) async fn read_all(&self, first: Option<&str>) -> Result<(), QueueError> {
+        let mut refusals = self.told.refusals.subscribe();
+        // Nobody listens there, and the server says so at once. One who may not publish there is told that at once too.
+        let inbox = self.client.new_inbox();
+        match self.unless_refused(self.client.request(inbox, bytes::Bytes::new())).await {
+            Ok(Ok(_)) | Err(QueueError::Invalid(_)) => {}
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {}
+            Ok(Err(error)) => return Err(self.away(format!("not confirmed: {error}"))),
+            Err(error) => return Err(error),
+        }
+        let Some(about) = first.map(|about| format!("\"{about}\"")) else { return Ok(()) };
+        let refused = refusals.wait_for(|refused| refused.as_ref().is_some_and(|refused| refused.contains(&about)));
+        // The client tells of a refusal by another way than of an answer: it may come a little later.
+        match tokio::time::timeout(REFUSAL_WAIT, refused).await {
+            Ok(Ok(refused)) => Err(self.invalid(refused.as_deref().unwrap_or_default())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether one of these is larger than the server takes.
+    pub(super) fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
+        let bound = self.client.max_payload() as u64;
+        let size = batch.iter().map(|publish| publish.event.size() as u64).max()?;
+        (size > bound).then_some(QueueError::TooLarge { size, bound })
+    }
+
+    /// How many messages the client has dropped since this was last asked.
+    pub(super) fn take_overflow(&self) -> u64 {
+        self.told.overflow.swap(0, Ordering::Relaxed)
+    }
+
     /// The connection answers nothing: it is made anew, long before its pings would tell.
     pub(super) async fn stalled(&self) {
         // An error says that the client has ended; then there is nothing to make.
@@ -170,7 +210,9 @@ impl Told {
                 None
             }
             Event::ServerError(ServerError::Other(text)) if text.to_lowercase().contains("permissions violation") => {
-                self.refuse(format!("the server refuses it: {text} [allow this user that subject]"));
+                let text = format!("the server refuses it: {text} [allow this user that subject]");
+                tracing::warn!("{text}");
+                self.refuse(text);
                 return;
             }
             Event::ServerError(ServerError::AuthorizationViolation) => {
@@ -182,6 +224,10 @@ impl Told {
                 let text = format!("the server refuses this login: {text}");
                 self.refuse(text.clone());
                 Some(text)
+            }
+            Event::SlowConsumer(_) => {
+                self.overflow.fetch_add(1, Ordering::Relaxed);
+                return;
             }
             Event::Disconnected => Some("the connection is lost".to_owned()),
             Event::ServerError(_) | Event::ClientError(_) | Event::Closed => Some(event.to_string()),

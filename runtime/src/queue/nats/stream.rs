@@ -113,7 +113,7 @@ impl Queue for JetStreamQueue {
     }
 
     fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
-        self.shared.too_large(batch)
+        self.shared.server.too_large(batch)
     }
 
     fn pull<'a>(&'a self, subscription: &'a str, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Delivery>, QueueError>> {

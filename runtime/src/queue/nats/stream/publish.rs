@@ -31,7 +31,7 @@ impl Shared {
         if self.url.has_wildcards() {
             return Err(self.server.invalid(format!("`{}` stands for several subjects, so it is only read", self.url.subject)));
         }
-        if let Some(refused) = self.too_large(batch) {
+        if let Some(refused) = self.server.too_large(batch) {
             return Err(refused);
         }
         // Consumers that are not made yet would miss it.
@@ -61,13 +61,6 @@ impl Shared {
             self.server.unless_refused(sending).await?.map_err(|error| self.failed(&error))?;
         }
         Ok(())
-    }
-
-    /// Whether one of these is larger than the server takes.
-    pub(super) fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
-        let bound = self.server.client.max_payload() as u64;
-        let size = batch.iter().map(|publish| publish.event.size() as u64).max()?;
-        (size > bound).then_some(QueueError::TooLarge { size, bound })
     }
 
     fn envelope(&self, publish: &Publish, now: Timestamp) -> (String, HeaderMap) {
