@@ -125,8 +125,15 @@ pub struct Loaded {
 impl Loaded {
     /// Runs one event.
     pub async fn run(&self, event: &Arc<Event>, attempt: u32) -> Report {
-        let job =
-            Job { event, queue: QUEUE, order_key: None, attempt, attempts_left: 1, first_seen: Timestamp(1_700_000_000_123), answer_by: None };
+        let job = Job {
+            event,
+            queue: QUEUE,
+            order_key: None,
+            attempt,
+            attempts_left: 1,
+            first_seen: Timestamp(1_700_000_000_123),
+            answer_by: None,
+        };
         sandbox::run(&self.program, &self.setup, job).await
     }
 }

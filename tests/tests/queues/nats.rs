@@ -46,7 +46,6 @@ mod conformance {
             "full_queue_refuses_and_recovers",
             "too_large_is_refused",
             "batch_is_all_or_none",
-            "answered_publishes_outlive_a_kill",
             "broker_restart_loses_nothing",
         ]
     );
@@ -100,12 +99,6 @@ mod restarts {
     fn adapter(_: u64) -> Box<dyn Place> {
         let server = nats::start("");
         Box::new(stream(&server).on(server))
-    }
-
-    #[test]
-    #[cfg_attr(without_nats, ignore = "no nats-server on this machine: make tools")]
-    fn answered_publishes_outlive_a_kill() {
-        block_on(check(&adapter, "answered_publishes_outlive_a_kill", &[])).unwrap();
     }
 
     #[test]

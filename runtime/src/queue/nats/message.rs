@@ -7,9 +7,9 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Event, json};
 use crate::queue::wrapping::{self, Wrapping};
-use crate::source::binary;
+use crate::source::{self, binary};
 
 /// The event of a message; `id` is given to one that has none.
 pub(super) fn event(of: &Wrapping, id: String, headers: Option<&HeaderMap>, body: &Bytes, published: Timestamp) -> Event {
@@ -25,16 +25,21 @@ fn lowered(headers: &HeaderMap) -> Vec<(String, &[u8])> {
     all.filter(|(name, _)| !name.starts_with("nats-")).collect()
 }
 
-/// The headers of an event, its own id among them; the body is its data.
-pub(super) fn headers(event: &Event) -> HeaderMap {
+/// The headers and the body of an event: in binary mode, or, where that would change it, in structured mode (data that is not the JSON it
+/// says it is, data of no bytes).
+pub(super) fn written(event: &Event) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::new();
+    if event.data.as_ref().is_some_and(|data| data.is_empty() || source::not_json(event).is_some()) {
+        headers.insert("content-type", "application/cloudevents+json");
+        return (headers, json::write(event).into());
+    }
     for (name, value) in wrapping::attributes(event) {
         headers.insert(format!("{}{name}", binary::PREFIX).as_str(), encoded(value).as_str());
     }
-    if let Some(content_type) = wrapping::content_type(event) {
-        headers.insert("content-type", content_type);
+    if let Some(content_type) = &event.datacontenttype {
+        headers.insert("content-type", content_type.as_str());
     }
-    headers
+    (headers, event.data.clone().unwrap_or_default())
 }
 
 /// A header's value: percent-encoded outside of printable ASCII, and blank, `"` and `%` too (CloudEvents HTTP binding §3.1.3.2).
@@ -54,7 +59,6 @@ fn encoded(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::json;
 
     fn read(headers: &[(&str, &str)], body: &'static [u8]) -> Event {
         let mut map = HeaderMap::new();
@@ -68,10 +72,13 @@ mod tests {
         let text =
             r#"{"specversion":"1.0","id":"a b","source":"/s","type":"t","subject":"ä\"%","partitionkey":"k","data":{"a":1}}"#;
         let sent = json::read(text.as_bytes()).unwrap();
-        let wrapping = Wrapping::new("q", "x");
-        let mut came = event(&wrapping, String::new(), Some(&headers(&sent)), sent.data.as_ref().unwrap(), Timestamp(0));
-        assert_eq!(came.datacontenttype.take().as_deref(), Some("application/json"));
-        assert_eq!(came, sent);
+        let typed = Event { datacontenttype: Some("text/plain".to_owned()), ..sent.clone() };
+        let broken = Event { data: Some(Bytes::from_static(b"{broken")), ..sent.clone() };
+        let empty = Event { data: Some(Bytes::new()), ..typed.clone() };
+        for sent in [Event { data: None, ..sent.clone() }, sent, typed, broken, empty] {
+            let (headers, body) = written(&sent);
+            assert_eq!(event(&Wrapping::new("q", "x"), String::new(), Some(&headers), &body, Timestamp(0)), sent);
+        }
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::client::RequestErrorKind;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::client::RequestErrorKind;
 use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 

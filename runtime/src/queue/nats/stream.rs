@@ -160,8 +160,7 @@ impl Queue for JetStreamQueue {
 
     fn holds(&self, subscription: &str, position: Position) -> bool {
         let subscription = self.shared.find_or_adopt(subscription);
-        subscription.leads(self.shared.young())
-            && subscription.inbox.hold().holds(position, Instant::now(), self.shared.young())
+        subscription.leads(self.shared.young()) && subscription.inbox.hold().holds(position, Instant::now(), self.shared.young())
     }
 
     fn health(&self) -> Health {

@@ -141,8 +141,8 @@ impl SubjectQueue {
             return Ok(());
         }
         for Publish { event, .. } in batch {
-            let body = event.data.clone().unwrap_or_default();
-            let sent = server.client.publish_with_headers(url.subject.clone(), message::headers(&event), body).await;
+            let (headers, body) = message::written(&event);
+            let sent = server.client.publish_with_headers(url.subject.clone(), headers, body).await;
             sent.map_err(|error| server.away(error))?;
         }
         let first = !self.published.swap(true, Ordering::Relaxed);
@@ -153,10 +153,7 @@ impl SubjectQueue {
         let Some(request) = self.find(name).and_then(|subscription| subscription.take_request(position)) else { return Ok(()) };
         let server = &self.shared.server;
         let (headers, body) = match answer {
-            Answer::Reply(event) => {
-                let body = event.data.clone().unwrap_or_default();
-                (message::headers(&event), body)
-            }
+            Answer::Reply(event) => message::written(&event),
             Answer::Failed(reason) => (refusal(&reason), bytes::Bytes::new()),
         };
         server.check()?;

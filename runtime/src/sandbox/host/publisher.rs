@@ -62,9 +62,7 @@ pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             Ok((publish(store, Some(index), &queue, (event, due))?,))
         },
     )?;
-    instance.func_wrap("reply", |store: StoreContextMut<'_, State>, (event,): (Event,)| {
-        Ok((reply(store, event),))
-    })
+    instance.func_wrap("reply", |store: StoreContextMut<'_, State>, (event,): (Event,)| Ok((reply(store, event),)))
 }
 
 fn publish(

@@ -75,7 +75,10 @@ async fn what_is_no_cloudevent_is_wrapped_and_a_second_copy_dropped() {
     client.flush().await.unwrap();
     let came = pull(&*queue, 1).await;
     let wrapped = &came[0].event;
-    assert_eq!((&*wrapped.id, &*wrapped.source, &*wrapped.kind), (&*format!("{name}/1"), "/weir/queue/orders", "com.example.raw"));
+    assert_eq!(
+        (&*wrapped.id, &*wrapped.source, &*wrapped.kind),
+        (&*format!("{name}/1"), "/weir/queue/orders", "com.example.raw")
+    );
     ack(&*queue, came).await;
     queue.publish(vec![event("1"), event("2"), event("1")]).await.unwrap();
     // A copy for one handler has a number of its own.
@@ -117,7 +120,10 @@ async fn what_cannot_be_used_is_named() {
     let shown = "stream `S` is not there and can't be made: ";
     let missing = r#"Permissions Violation for Publish to "$JS.API.STREAM.CREATE.S""#;
     let how = "[make it: `nats stream add S --subjects='a.b' --defaults`]";
-    assert!(said.starts_with(&format!("`{plain}/a.b?stream=S`: {shown}")) && said.contains(missing) && said.ends_with(how), "{said}");
+    assert!(
+        said.starts_with(&format!("`{plain}/a.b?stream=S`: {shown}")) && said.contains(missing) && said.ends_with(how),
+        "{said}"
+    );
     // Ann may make it; then Bob may not make his consumer.
     let ann = opened(&at("ann:s3cret", "a.b?stream=S"), None).await.unwrap();
     ann.subscribe("weir-ann", Start::New).await.unwrap();
@@ -127,7 +133,9 @@ async fn what_cannot_be_used_is_named() {
     // Of the wrong kind.
     let said = refused(&at("ann:s3cret", "x.y?stream=S")).await;
     assert!(said.contains("stream `S` does not take `x.y` (it takes: `a.b`"), "{said}");
-    let context = jetstream::new(async_nats::connect(at("ann:s3cret", "")).await.unwrap());
+    let context = jetstream::new(
+        async_nats::ConnectOptions::with_user_and_password("ann".to_owned(), "s3cret".to_owned()).connect(plain).await.unwrap(),
+    );
     let pushed = consumer::push::Config {
         durable_name: Some("weir-it".to_owned()),
         deliver_subject: "somewhere".to_owned(),
@@ -135,7 +143,10 @@ async fn what_cannot_be_used_is_named() {
     };
     context.get_stream("S").await.unwrap().create_consumer(pushed).await.unwrap();
     let said = refused(&at("ann:s3cret", "a.b?stream=S")).await;
-    assert!(said.contains("consumer `weir-it` of stream `S` can't be used: it is a push consumer [expected a pull consumer"), "{said}");
+    assert!(
+        said.contains("consumer `weir-it` of stream `S` can't be used: it is a push consumer [expected a pull consumer"),
+        "{said}"
+    );
     let work = stream::Config {
         name: "W".to_owned(),
         subjects: vec!["w".to_owned()],

@@ -54,7 +54,10 @@ async fn what_cannot_be_used_is_named() {
         format!("`{plain}/a.b`: the server refuses this login: authorization violation")
     );
     let said = refused(&at("bob:s3cret", "a.b")).await;
-    assert!(said.starts_with(&format!("`{plain}/a.b`: the server refuses it: Permissions Violation for Subscription to \"a.b\"")), "{said}");
+    assert!(
+        said.starts_with(&format!("`{plain}/a.b`: the server refuses it: Permissions Violation for Subscription to \"a.b\"")),
+        "{said}"
+    );
     let queue = opened(&at("bob:s3cret", "a.c"), None).await.unwrap();
     let answer = queue.publish(vec![event("1")]).await;
     let Err(QueueError::Invalid(said)) = answer else { panic!("{answer:?}") };

@@ -195,7 +195,8 @@ impl Shared {
     pub(super) async fn consumers(&self, stream: &Stream) -> Result<Vec<Info>, QueueError> {
         let listed = stream.consumers().take(CONSUMERS_MAX).try_collect::<Vec<Info>>();
         let listed = self.server.unless_refused(listed).await?;
-        let mut infos = listed.map_err(|error| self.server.away(format!("consumers of stream `{}`: {error}", self.stream_name)))?;
+        let mut infos =
+            listed.map_err(|error| self.server.away(format!("consumers of stream `{}`: {error}", self.stream_name)))?;
         infos.retain(|info| info.config.durable_name.is_some());
         Ok(infos)
     }

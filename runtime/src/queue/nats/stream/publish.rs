@@ -3,6 +3,7 @@
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use super::shared::Shared;
@@ -51,8 +52,7 @@ impl Shared {
             let sending = async {
                 let mut confirmations = Vec::with_capacity(some.len());
                 for publish in some {
-                    let (subject, headers) = self.envelope(publish, now);
-                    let body = publish.event.data.clone().unwrap_or_default();
+                    let (subject, headers, body) = self.envelope(publish, now);
                     confirmations.push(self.server.jetstream.publish_with_headers(subject, headers, body).await?);
                 }
                 let confirmed = confirmations.into_iter().map(std::future::IntoFuture::into_future);
@@ -63,15 +63,15 @@ impl Shared {
         Ok(())
     }
 
-    fn envelope(&self, publish: &Publish, now: Timestamp) -> (String, HeaderMap) {
-        let mut headers = message::headers(&publish.event);
+    fn envelope(&self, publish: &Publish, now: Timestamp) -> (String, HeaderMap, Bytes) {
+        let (mut headers, body) = message::written(&publish.event);
         headers.insert(NATS_MESSAGE_ID, id(&publish.event).as_str());
         match publish.due.filter(|due| *due > now) {
-            None => (self.url.subject.clone(), headers),
+            None => (self.url.subject.clone(), headers, body),
             Some(due) => {
                 headers.insert(NATS_SCHEDULE, format!("@at {due}").as_str());
                 headers.insert(NATS_SCHEDULE_TARGET, self.url.subject.as_str());
-                (delay_subject(&self.stream_name, &uuid::Uuid::now_v7().simple().to_string()), headers)
+                (delay_subject(&self.stream_name, &uuid::Uuid::now_v7().simple().to_string()), headers, body)
             }
         }
     }

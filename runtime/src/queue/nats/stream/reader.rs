@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Message;
 use async_nats::{StatusCode, Subscriber};
-use futures_util::stream::{self, StreamExt as _};
 use futures_util::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::watch;
 
 use super::lead::Taken;
@@ -40,6 +40,8 @@ pub(super) struct Reader {
     shared: Arc<Shared>,
     subscription: Arc<Subscription>,
     changes: watch::Receiver<u64>,
+    /// The connection was lost: a server that was killed may have forgotten what it had sent.
+    recover: bool,
     inbox: Option<Inbox>,
     /// Its number.
     request: u64,
@@ -71,7 +73,8 @@ struct Takeover {
 pub(super) async fn read(shared: Arc<Shared>, subscription: Arc<Subscription>) {
     let changes = shared.server.changes();
     let over = Instant::now();
-    let mut reader = Reader { shared, subscription, changes, inbox: None, request: 0, asked: 0, over, takeover: None };
+    let mut reader =
+        Reader { shared, subscription, changes, recover: false, inbox: None, request: 0, asked: 0, over, takeover: None };
     let ended = reader.subscription.inbox.ended.clone();
     while !ended.is_cancelled() {
         if let Err(problem) = reader.step().await {
@@ -93,7 +96,21 @@ impl Reader {
         let (shared, subscription) = (Arc::clone(&self.shared), Arc::clone(&self.subscription));
         let ended = &subscription.inbox.ended;
         if self.asked == 0 {
-            let Some(missing) = ended.run_until_cancelled(subscription.inbox.missing()).await else { return Ok(()) };
+            let forgotten = if self.recover { self.forgotten().await? } else { 0 };
+            let wanted = async {
+                match forgotten {
+                    0 => subscription.inbox.missing().await,
+                    forgotten => forgotten,
+                }
+            };
+            let missing = tokio::select! {
+                () = ended.cancelled() => return Ok(()),
+                _ = self.changes.changed() => {
+                    self.recover = true;
+                    return Ok(());
+                }
+                wanted = wanted => wanted,
+            };
             let Some(count) = self.may_read(missing).await? else { return Ok(()) };
             self.ask(count).await?;
         }
@@ -107,7 +124,7 @@ impl Reader {
             }
             _ = self.changes.changed() => {
                 // The server, or the next one, knows nothing of the request.
-                self.asked = 0;
+                (self.asked, self.recover) = (0, true);
                 return shared.server.check();
             }
             () = ended.cancelled() => return Ok(()),
@@ -123,6 +140,19 @@ impl Reader {
             came.push(more);
         }
         self.arrived(came).await
+    }
+
+    /// How many of those that we hold the server knows nothing of any more, as it was killed before it had written that down: it sends them
+    /// again, and then they can be settled.
+    async fn forgotten(&mut self) -> Result<usize, QueueError> {
+        let held: Vec<u128> = self.subscription.inbox.hold().iter().map(|(position, _)| position.0).collect();
+        if held.is_empty() || self.shared.server.check().is_err() {
+            self.recover = !held.is_empty();
+            return Ok(0);
+        }
+        let sent = self.shared.consumer_info(&self.subscription).await?.delivered.stream_sequence;
+        self.recover = false;
+        Ok(held.into_iter().filter(|sequence| *sequence > u128::from(sent)).count())
     }
 
     /// Sorts what came: messages of the stream, and what the server says of requests.
@@ -149,7 +179,11 @@ impl Reader {
         }
         self.asked = 0;
         let lower = text.to_ascii_lowercase();
-        if status == StatusCode::NOT_FOUND || status == StatusCode::TIMEOUT || lower.contains("maxbytes") || lower.contains("completed") {
+        if status == StatusCode::NOT_FOUND
+            || status == StatusCode::TIMEOUT
+            || lower.contains("maxbytes")
+            || lower.contains("completed")
+        {
             return Ok(());
         }
         // The consumer, or its stream, may be gone: it is looked for again.

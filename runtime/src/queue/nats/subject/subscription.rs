@@ -133,7 +133,12 @@ fn say_dropped(shared: &Shared, subscription: &Subscription) -> bool {
     let dropped = here + shared.server.take_overflow();
     if dropped > 0 {
         let (queue, subscription) = (&*shared.name, &*subscription.name);
-        tracing::warn!(queue, subscription, dropped, "events came faster than they are handled: these are lost, core NATS keeps none");
+        tracing::warn!(
+            queue,
+            subscription,
+            dropped,
+            "events came faster than they are handled: these are lost, core NATS keeps none"
+        );
     }
     dropped > 0
 }
