@@ -8,8 +8,12 @@
 //!         maxlen=N      keep about so many entries, read or not; else what some group still needs
 //!         group=NAME    take over the position of an existing consumer group; for one handler
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
-//! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
-//!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
+//! nats://[user:password@|token@]host:4222/subject     a subject of core NATS, wildcards too; `tls://` a connection that must be secured
+//!         stream=S      of a JetStream stream: kept, and acknowledged
+//!         lease=30s     (stream) how long an event is ours without being renewed, 1s to 1h
+//!         reply-within=5s     (no stream) when a request is answered at the latest
+//!         group=NAME    the durable consumer, or queue group, in place of the handler's own; for one handler
+//!         ca=, cert=, key=     as above; creds=FILE  NATS credentials
 //! mqtt://[user:password@]host:1883/topic     a topic filter of an MQTT 5 broker, `+` and `#` included; `mqtts://` (8883) with TLS
 //!         session=1h    how long the broker keeps what waits for a process that is away, 1s to 366d
 //!         keepalive=10s how often a silent connection is asked whether it is still there, 5s to 1h
@@ -29,7 +33,7 @@ const LATER: [&str; 11] =
     ["nsq", "nsq+lookup", "amqp", "amqps", "kafka", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `mqtt://…/TOPIC`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT`, `mqtt://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +48,9 @@ pub enum QueueUrl {
     /// `mqtt://…/topic`.
     #[cfg(feature = "mqtt")]
     Mqtt(Box<super::mqtt::url::MqttUrl>),
-    /// `nats://…/subject?stream=`.
+    /// `nats://…/subject`, with or without `?stream=`.
     #[cfg(feature = "nats")]
-    JetStream(Box<super::nats::url::JetStreamUrl>),
+    Nats(Box<super::nats::url::NatsUrl>),
 }
 
 impl QueueUrl {
@@ -83,7 +87,7 @@ impl QueueUrl {
             #[cfg(not(feature = "mqtt"))]
             "mqtt" | "mqtts" => Err("this build has no MQTT (build it with the cargo feature `mqtt`)".to_owned()),
             #[cfg(feature = "nats")]
-            "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
+            "nats" | "tls" => Ok(Self::Nats(Box::new(super::nats::url::NatsUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
@@ -102,7 +106,9 @@ impl QueueUrl {
             #[cfg(feature = "mqtt")]
             Self::Mqtt(_) => "mqtt",
             #[cfg(feature = "nats")]
-            Self::JetStream(_) => "jetstream",
+            Self::Nats(subject) if subject.stream.is_some() => "jetstream",
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => "nats",
         }
     }
 }
@@ -118,7 +124,7 @@ impl fmt::Display for QueueUrl {
             #[cfg(feature = "mqtt")]
             Self::Mqtt(topic) => topic.fmt(f),
             #[cfg(feature = "nats")]
-            Self::JetStream(stream) => stream.fmt(f),
+            Self::Nats(subject) => subject.fmt(f),
         }
     }
 }
