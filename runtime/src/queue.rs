@@ -11,6 +11,8 @@ mod ledger;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "nsq")]
+pub mod nsq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub(crate) mod timer;
@@ -377,6 +379,8 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "nats")]
         url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
+        #[cfg(feature = "nsq")]
+        url::QueueUrl::Nsq(url) => Ok(nsq::NsqQueue::open(url, &opening).await?),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

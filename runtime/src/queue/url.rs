@@ -10,6 +10,12 @@
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
 //! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
 //!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
+//! nsq://[:secret@]host:4150[,host:4150…]/topic      a topic of NSQ, on these nsqd; `nsq+lookup://host:4161[,…]/topic` on those that
+//!                                                   nsqlookupd names
+//!         lease=, group=     as above; lease from 2s
+//!         http=host:4151[,…] (nsq) where each nsqd answers HTTP: for depths, and to remove subscriptions
+//!         poll=30s           (nsq+lookup) how often nsqlookupd is asked
+//!         tls=yes            connections must be secured; ca=, cert=, key= as above
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -18,9 +24,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 13] = [
-    "nsq",
-    "nsq+lookup",
+const LATER: [&str; 11] = [
     "amqp",
     "amqps",
     "kafka",
@@ -35,7 +39,7 @@ const LATER: [&str; 13] = [
 ];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,9 @@ pub enum QueueUrl {
     /// `nats://…/subject?stream=`.
     #[cfg(feature = "nats")]
     JetStream(Box<super::nats::url::JetStreamUrl>),
+    /// `nsq://…/topic`, `nsq+lookup://…/topic`.
+    #[cfg(feature = "nsq")]
+    Nsq(Box<super::nsq::url::NsqUrl>),
 }
 
 impl QueueUrl {
@@ -85,6 +92,10 @@ impl QueueUrl {
             "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
+            #[cfg(feature = "nsq")]
+            "nsq" | "nsq+lookup" => Ok(Self::Nsq(Box::new(super::nsq::url::NsqUrl::parse(text, base)?))),
+            #[cfg(not(feature = "nsq"))]
+            "nsq" | "nsq+lookup" => Err("this build has no NSQ (build it with the cargo feature `nsq`)".to_owned()),
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
             other => Err(format!("scheme `{other}` is not known (known: {KNOWN})")),
         }
@@ -100,6 +111,8 @@ impl QueueUrl {
             Self::Redis(_) => "redis",
             #[cfg(feature = "nats")]
             Self::JetStream(_) => "jetstream",
+            #[cfg(feature = "nsq")]
+            Self::Nsq(_) => "nsq",
         }
     }
 }
@@ -114,6 +127,8 @@ impl fmt::Display for QueueUrl {
             Self::Redis(stream) => stream.fmt(f),
             #[cfg(feature = "nats")]
             Self::JetStream(stream) => stream.fmt(f),
+            #[cfg(feature = "nsq")]
+            Self::Nsq(topic) => topic.fmt(f),
         }
     }
 }
