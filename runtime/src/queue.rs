@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod disk;
 mod inbox;
+pub mod later;
 mod ledger;
 pub mod memory;
 #[cfg(feature = "nats")]
@@ -183,7 +184,8 @@ pub enum Start {
     All,
 }
 
-/// The queue's own number for an event: stable over redeliveries wherever [`Features::stable_position`] says so.
+/// The queue's own number for an event: stable over redeliveries wherever [`Features::stable_position`] says so. What waited in the store
+/// ([`later`]) has one of its own there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(pub u128);
 
@@ -325,6 +327,9 @@ pub enum QueueError {
         /// The subscription that holds most of it, if one stands out (an orphan, for example).
         blocker: Option<String>,
     },
+    /// No room in the store for what has to wait there: HTTP 429.
+    #[error("{0}")]
+    NoRoom(String),
     /// An event, or a batch, that is larger than this queue could ever hold: HTTP 413.
     #[error("{size} bytes at once are more than this queue holds at all ({bound} bytes)")]
     TooLarge {

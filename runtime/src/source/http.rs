@@ -246,7 +246,9 @@ async fn publish(queue: &dyn Queue, events: Vec<Event>, due: Option<clock::Times
 pub(crate) fn failure_of(error: &QueueError) -> Failure {
     match error {
         QueueError::TooLarge { .. } => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
-        QueueError::Full { .. } => Failure::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()).retry_after(RETRY_AFTER),
+        QueueError::Full { .. } | QueueError::NoRoom(_) => {
+            Failure::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()).retry_after(RETRY_AFTER)
+        }
         _ => Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(RETRY_AFTER),
     }
 }

@@ -18,6 +18,13 @@ pub(in crate::queue) struct Held<T> {
     lapsed: bool,
 }
 
+impl<T> Held<T> {
+    /// Whether a pull has it.
+    pub(in crate::queue) fn is_out(&self) -> bool {
+        self.out
+    }
+}
+
 /// What is done with settlements.
 #[derive(Debug)]
 pub(in crate::queue) struct Plan<T> {
@@ -103,6 +110,11 @@ impl<T> Hold<T> {
     /// What is known of a delivery that is ours, to look at or to change; none: it lapsed, was settled, or never came.
     pub(in crate::queue) fn get_mut(&mut self, position: Position) -> Option<&mut Held<T>> {
         self.held.get_mut(&position).filter(|held| !held.lapsed)
+    }
+
+    /// Whether a delivery came here and was not settled, ours or lapsed.
+    pub(in crate::queue) fn knows(&self, position: Position) -> bool {
+        self.held.contains_key(&position)
     }
 
     /// Every delivery that is ours.
