@@ -295,6 +295,8 @@ pub struct Features {
     pub shared: bool,
     /// Longest that a delivery can be kept unsettled; none: as long as the process lives.
     pub hold: Option<Duration>,
+    /// A subscription can begin with what was published before it was made.
+    pub history: bool,
 }
 
 impl Features {
@@ -311,6 +313,7 @@ impl Features {
         bounded: true,
         shared: false,
         hold: None,
+        history: true,
     };
 }
 

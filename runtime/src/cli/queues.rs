@@ -57,6 +57,7 @@ const AT_LEAST_ONCE: Features = Features {
     bounded: true,
     shared: false,
     hold: None,
+    history: true,
 };
 
 fn ask(config: &Config) -> Result<Vec<QueueStatus>, CliError> {

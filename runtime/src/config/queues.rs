@@ -106,6 +106,12 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                     seen.groups.insert(name.to_owned(), field);
                 }
             }
+            #[cfg(feature = "nsq")]
+            if let Some(QueueUrl::Nsq(topic)) = &url
+                && topic.group.is_some()
+            {
+                seen.groups.insert(name.to_owned(), field);
+            }
             url
         }
         None => {

@@ -59,14 +59,16 @@ pub const FEATURES: Features = Features {
     groups: true,
     ordered: false,
     delay: true,
-    // In the memory of this process only: what was given back counts as a try elsewhere.
-    counts_tries: false,
+    // Less what the store notes; without a store, what was given back counts as a try.
+    counts_tries: true,
     stable_position: true,
     // Where it answers HTTP is known: `http=`, or `nsq+lookup://`.
     depth: true,
     bounded: false,
     shared: true,
     hold: Some(client::identify::HOLD),
+    // A channel begins with what is published after it was made; the first one of a topic, with all that waits.
+    history: false,
 };
 
 /// A topic as a queue.
@@ -189,7 +191,12 @@ impl Queue for NsqQueue {
     }
 
     fn features(&self) -> Features {
-        Features { depth: self.shared.has_http(), hold: Some(self.shared.hold()), ..FEATURES }
+        Features {
+            counts_tries: self.shared.store.is_some(),
+            depth: self.shared.has_http(),
+            hold: Some(self.shared.hold()),
+            ..FEATURES
+        }
     }
 
     fn window(&self, subscription: &str, most: NonZeroUsize) {

@@ -24,22 +24,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 11] = [
-    "amqp",
-    "amqps",
-    "kafka",
-    "mqtt",
-    "mqtts",
-    "pulsar",
-    "rocketmq",
-    "sqs",
-    "kinesis",
-    "postgres",
-    "postgresql",
-];
+const LATER: [&str; 11] =
+    ["amqp", "amqps", "kafka", "mqtt", "mqtts", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
+const KNOWN: &str =
+    "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]

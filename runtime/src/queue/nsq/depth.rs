@@ -96,7 +96,9 @@ impl Shared {
     /// Removes a channel from all servers, and from what `nsqlookupd` knows.
     pub(super) async fn unsubscribe(self: &Arc<Self>, name: &str) -> Result<(), QueueError> {
         if !self.has_http() {
-            return Err(QueueError::Unsupported("unsubscribe` without `http=HOST:PORT` in its URL, one for each nsqd; or `nsqadmin"));
+            return Err(QueueError::Unsupported(
+                "unsubscribe` without `http=HOST:PORT` in its URL, one for each nsqd; or `nsqadmin",
+            ));
         }
         let channel = self.forget(name);
         let path = format!("/channel/delete?topic={}&channel={channel}", self.url.topic);

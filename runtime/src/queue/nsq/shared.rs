@@ -23,6 +23,7 @@ use super::url::{Address, NsqUrl, named};
 use crate::clock::millis;
 use crate::queue::wrapping::Wrapping;
 use crate::queue::{Health, Opening, QueueError, not_subscribed};
+use crate::store::Store;
 
 /// Beats in the life of a lease.
 const BEATS: u32 = 6;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) url: NsqUrl,
     pub(super) wrapping: Wrapping,
     pub(super) manner: Arc<Manner>,
+    /// Where notes of tries stand.
+    pub(super) store: Option<Arc<Store>>,
     // By address. Held for a look or a change.
     nodes: Mutex<BTreeMap<Address, Arc<Node>>>,
     pub(super) lookup: Lookup,
@@ -83,6 +86,7 @@ impl Shared {
             url: url.clone(),
             wrapping: Wrapping::new(&opening.name, &opening.kind),
             manner: Arc::new(manner),
+            store: opening.store.clone(),
             nodes: Mutex::default(),
             lookup: Lookup::default(),
             subscriptions: Mutex::default(),

@@ -89,6 +89,9 @@ mod tests {
         assert_eq!(arrival(2, Some(note), Some(due), due), Arrival::Runs(failed(0)));
         // A retry that waits for longer than the server can.
         let retry = Note { delivered: 3, tries: failed(3), due: Some(due) };
-        assert_eq!(arrival(4, Some(retry), None, Timestamp(2_000)), Arrival::Waits(Duration::from_secs(3), Note { delivered: 4, ..retry }));
+        assert_eq!(
+            arrival(4, Some(retry), None, Timestamp(2_000)),
+            Arrival::Waits(Duration::from_secs(3), Note { delivered: 4, ..retry })
+        );
     }
 }

@@ -112,10 +112,7 @@ mod tests {
             (written(&|out| fin(out, ID)), b"FIN 0d5a7c3f9b1e2468\n"),
             (written(&|out| req(out, ID, 1_500)), b"REQ 0d5a7c3f9b1e2468 1500\n"),
             (written(&|out| touch(out, ID)), b"TOUCH 0d5a7c3f9b1e2468\n"),
-            (
-                written(&|out| mpub(out, "t", &[b"ab", b"c"])),
-                b"MPUB t\n\0\0\0\x0f\0\0\0\x02\0\0\0\x02ab\0\0\0\x01c",
-            ),
+            (written(&|out| mpub(out, "t", &[b"ab", b"c"])), b"MPUB t\n\0\0\0\x0f\0\0\0\x02\0\0\0\x02ab\0\0\0\x01c"),
             (written(&|out| dpub(out, "t", 700, b"ab")), b"DPUB t 700\n\0\0\0\x02ab"),
         ] {
             assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(expected));

@@ -86,7 +86,9 @@ mod tests {
 
     #[test]
     fn a_cut_is_known_before_the_lease_is_over() {
-        for (lease, beats, silent) in [(2_000, 1_000, 1_500), (4_000, 1_000, 2_000), (30_000, 7_500, 15_000), (3_600_000, 30_000, 60_000)] {
+        for (lease, beats, silent) in
+            [(2_000, 1_000, 1_500), (4_000, 1_000, 2_000), (30_000, 7_500, 15_000), (3_600_000, 30_000, 60_000)]
+        {
             let lease = Duration::from_millis(lease);
             assert_eq!((millis(heartbeat(lease)), millis(silence(lease))), (beats, silent), "{lease:?}");
             assert!(silence(lease) < lease);
@@ -96,7 +98,10 @@ mod tests {
     #[test]
     fn both_sides_are_understood() {
         let asked = serde_json::to_value(Identify::new("p", Duration::from_secs(30), true)).unwrap();
-        assert_eq!((&asked["msg_timeout"], &asked["tls_v1"], &asked["feature_negotiation"]), (&30_000.into(), &true.into(), &true.into()));
+        assert_eq!(
+            (&asked["msg_timeout"], &asked["tls_v1"], &asked["feature_negotiation"]),
+            (&30_000.into(), &true.into(), &true.into())
+        );
         let answer = br#"{"max_rdy_count":2500,"version":"1.3.0","max_msg_timeout":2000,"msg_timeout":1000,"tls_v1":false,"deflate":false,"auth_required":true}"#;
         let found: Negotiated = serde_json::from_slice(answer).unwrap();
         assert_eq!(found, Negotiated { max_msg_timeout: 2_000, auth_required: true, ..Negotiated::default() });

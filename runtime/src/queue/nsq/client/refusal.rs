@@ -68,10 +68,14 @@ impl Refusal {
         let says = |word| self.text.contains(word);
         match self.code.as_str() {
             "E_INVALID" if says("TLS required") => " [add `tls=yes` to the URL]",
-            "E_AUTH_FIRST" | "E_AUTH_FAILED" => " [is the secret in the URL right, as in `nsq://:${NSQ_SECRET}@host:4150/topic`?]",
+            "E_AUTH_FIRST" | "E_AUTH_FAILED" => {
+                " [is the secret in the URL right, as in `nsq://:${NSQ_SECRET}@host:4150/topic`?]"
+            }
             "E_UNAUTHORIZED" => " [the secret needs `publish` and `subscribe` for this topic and its channels]",
             "E_BAD_BODY" if says("msg timeout") => " [`lease=` is above the server's `-max-msg-timeout`]",
-            "E_BAD_BODY" if says("heartbeat interval") => " [the server's `-max-heartbeat-interval` is below what `lease=` needs]",
+            "E_BAD_BODY" if says("heartbeat interval") => {
+                " [the server's `-max-heartbeat-interval` is below what `lease=` needs]"
+            }
             "E_SUB_FAILED" if says("limit") => " [the server's `-max-channel-consumers`]",
             _ => "",
         }
@@ -111,9 +115,6 @@ mod tests {
     #[test]
     fn what_to_do_is_said() {
         let text = Refusal::read("E_INVALID cannot SUB in current state (TLS required)").to_string();
-        assert_eq!(
-            text,
-            "the server answers `E_INVALID cannot SUB in current state (TLS required)` [add `tls=yes` to the URL]"
-        );
+        assert_eq!(text, "the server answers `E_INVALID cannot SUB in current state (TLS required)` [add `tls=yes` to the URL]");
     }
 }

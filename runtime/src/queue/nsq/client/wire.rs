@@ -192,7 +192,11 @@ impl Wire {
                 Ok(Err(error)) => return Err(Problem::Away(format!("the connection was lost: {error}"))),
                 Ok(Ok(())) => {}
             }
-            if taken.capacity() > KEPT_BYTES { taken = BytesMut::new() } else { taken.clear() }
+            if taken.capacity() > KEPT_BYTES {
+                taken = BytesMut::new()
+            } else {
+                taken.clear()
+            }
             self.out().written = number;
             self.moved.notify_waiters();
         }
