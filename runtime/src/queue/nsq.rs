@@ -19,6 +19,7 @@ mod client;
 mod consumer;
 mod depth;
 mod flow;
+mod health;
 mod line;
 mod lookup;
 mod memory;
@@ -26,6 +27,7 @@ mod message;
 mod notes;
 mod producer;
 mod publish;
+mod settle;
 mod shared;
 mod subscription;
 mod tries;
@@ -39,7 +41,8 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
 use self::client::connection::Manner;
-use self::shared::{Shared, is_invalid};
+use self::health::is_invalid;
+use self::shared::Shared;
 use self::url::NsqUrl;
 use super::{
     BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,

@@ -91,6 +91,20 @@ impl QueueUrl {
         }
     }
 
+    /// Whether it takes over a group that is there: that has one position, for one handler.
+    #[must_use]
+    pub fn takes_group(&self) -> bool {
+        match self {
+            Self::Memory | Self::Disk(_) => false,
+            #[cfg(feature = "redis")]
+            Self::Redis(stream) => stream.group.is_some(),
+            #[cfg(feature = "nats")]
+            Self::JetStream(stream) => stream.group.is_some(),
+            #[cfg(feature = "nsq")]
+            Self::Nsq(topic) => topic.group.is_some(),
+        }
+    }
+
     /// The adapter's name, as in `weir queues`.
     #[must_use]
     pub fn adapter(&self) -> &'static str {

@@ -93,15 +93,13 @@ impl Consumer {
             }
         }
         // No more comes. What is here goes back, and the server reads that to its end before it closes the connection.
-        self.subscription.give_back(&self.shared, |token| Arc::ptr_eq(&token.feed, feed)).await;
-        feed.wire.finish();
-        let read = async {
-            writing.await?;
+        let back = async {
+            self.subscription.give_back(&self.shared, |token| Arc::ptr_eq(&token.feed, feed)).await;
+            feed.wire.finish();
             while reader.frames().await.is_ok() {}
-            Ok::<(), Problem>(())
         };
         // What was not read by then lapses.
-        let _ = tokio::time::timeout(GOODBYE_MAX, read).await;
+        let _ = tokio::time::timeout(GOODBYE_MAX, futures_util::future::join(writing, back)).await;
         Ok(())
     }
 
@@ -146,6 +144,7 @@ impl Consumer {
     async fn arrive(&self, feed: &Arc<Feed>, messages: Vec<Message>) {
         let renewed = Instant::now();
         feed.came(messages.len());
+        self.subscription.stir();
         let server = server_number(&self.line.address);
         let positions: Vec<(Position, u16)> =
             messages.iter().map(|message| (position(server, message.id), message.attempts)).collect();

@@ -6,24 +6,27 @@ use std::time::Duration;
 
 use super::client::Problem;
 use super::client::command::NOP;
-use super::client::connection::{Connection, Manner, Reader};
+use super::client::connection::{Connection, Reader};
 use super::client::frame::Frame;
 use super::client::identify::silence;
 use super::line::{Feed, Line};
+use super::shared::Shared;
 
 /// How long a server that no longer reads may take to say why: it closes the connection after most refusals.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Keeps the connection until its line has ended.
-pub(super) async fn keep(line: Arc<Line>, manner: Arc<Manner>) {
+pub(super) async fn keep(shared: Arc<Shared>, line: Arc<Line>) {
+    let manner = &shared.manner;
     let mut failures = 0;
     loop {
-        let made = line.ended.run_until_cancelled(Connection::open(&line.address, &manner)).await;
+        let made = line.ended.run_until_cancelled(Connection::open(&line.address, manner)).await;
         let problem = match made {
             None => return,
             Some(Err(problem)) => problem,
             Some(Ok(connection)) => {
                 failures = 0;
+                shared.learn(&connection.negotiated);
                 let feed = Arc::new(Feed::new(&connection.negotiated));
                 line.up(&feed);
                 let ended = line.ended.run_until_cancelled(session(connection, &feed, silence(manner.lease))).await;

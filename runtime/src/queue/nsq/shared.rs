@@ -9,11 +9,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::client::Problem;
 use super::client::connection::Manner;
 use super::client::identify::{HOLD, Negotiated};
-use super::client::refusal::Meaning;
 use super::consumer::Consumer;
+use super::health::is_invalid;
 use super::line::Line;
 use super::lock;
 use super::lookup::Lookup;
@@ -22,7 +21,7 @@ use super::subscription::Subscription;
 use super::url::{Address, NsqUrl, named};
 use crate::clock::millis;
 use crate::queue::wrapping::Wrapping;
-use crate::queue::{Health, Opening, QueueError, not_subscribed};
+use crate::queue::{Opening, QueueError, not_subscribed};
 use crate::store::Store;
 
 /// Beats in the life of a lease.
@@ -76,7 +75,7 @@ pub(super) struct Shared {
     pub(super) turn: AtomicUsize,
     /// Wakes the heartbeat: there are notes to write.
     pub(super) noted: Notify,
-    connected_once: AtomicBool,
+    pub(super) connected_once: AtomicBool,
 }
 
 impl Shared {
@@ -152,7 +151,7 @@ impl Shared {
             let producer = Line::new(address, self.closed.child_token());
             let node = Node { address: address.clone(), http: http.cloned(), producer: Arc::clone(&producer) };
             nodes.insert(address.clone(), Arc::new(node));
-            self.background(producer::keep(producer, Arc::clone(&self.manner)));
+            self.background(producer::keep(Arc::clone(self), producer));
         }
         for subscription in self.subscriptions() {
             self.connect(&subscription);
@@ -181,6 +180,12 @@ impl Shared {
 
     /// Gives a subscription a line to each server.
     pub(super) fn connect(self: &Arc<Self>, subscription: &Arc<Subscription>) {
+        if !subscription.connected.swap(true, Ordering::Relaxed) {
+            let subscription = Arc::clone(subscription);
+            self.background(async move {
+                subscription.inbox.ended.run_until_cancelled(subscription.quieten()).await;
+            });
+        }
         for node in self.nodes() {
             let mut lines = subscription.lines();
             let known = lines.get(&node.address).is_some_and(|line| !line.has_left());
@@ -252,70 +257,6 @@ impl Shared {
         match lock(&self.subscriptions).values().find(|known| known.channel == channel) {
             Some(known) => known.name.clone(),
             None => channel,
-        }
-    }
-
-    /// With the queue's URL, which holds no secret.
-    pub(super) fn explained(&self, problem: &Problem) -> QueueError {
-        match QueueError::from(problem.clone()) {
-            QueueError::Invalid(text) => QueueError::Invalid(format!("{}: {text}", self.url)),
-            QueueError::Unavailable(text) => QueueError::Unavailable(format!("{}: {text}", self.url)),
-            other => other,
-        }
-    }
-
-    pub(super) fn health(&self) -> Health {
-        let problem = self.problem();
-        if problem.is_none() {
-            self.connected_once.store(true, Ordering::Relaxed);
-        }
-        Health { connected_once: self.connected_once.load(Ordering::Relaxed), error: problem }
-    }
-
-    /// Why the queue can't be used: no server is there, or some subscription has none. One of several that is away is no reason.
-    fn problem(&self) -> Option<String> {
-        let nodes = self.nodes();
-        if nodes.is_empty() {
-            return self.lookup.problem();
-        }
-        let producers = nodes.iter().map(|node| Arc::clone(&node.producer));
-        if let Some(problem) = none_connected(producers) {
-            return Some(problem);
-        }
-        self.subscriptions().iter().find_map(|subscription| {
-            let lines: Vec<Arc<Line>> = subscription.lines().values().cloned().collect();
-            if lines.is_empty() { None } else { none_connected(lines.into_iter()) }
-        })
-    }
-}
-
-/// Why none of these lines has a connection; none: one has.
-fn none_connected(lines: impl Iterator<Item = Arc<Line>>) -> Option<String> {
-    let mut problem = None;
-    for line in lines {
-        if line.feed().is_some() {
-            return None;
-        }
-        let why = line.status().problem.map_or_else(|| "not connected yet".to_owned(), |problem| problem.to_string());
-        problem.get_or_insert(format!("{}: {why}", line.address));
-    }
-    problem
-}
-
-pub(super) fn is_invalid(error: &QueueError) -> bool {
-    matches!(error, QueueError::Invalid(_))
-}
-
-impl From<Problem> for QueueError {
-    fn from(problem: Problem) -> Self {
-        match &problem {
-            Problem::Unfit(text) => Self::Invalid(text.clone()),
-            Problem::Away(text) => Self::Unavailable(text.clone()),
-            Problem::Refused(refusal) => match refusal.meaning() {
-                Meaning::TooLarge { size, bound } => Self::TooLarge { size, bound },
-                Meaning::Invalid => Self::Invalid(refusal.to_string()),
-                Meaning::Gone | Meaning::Trouble => Self::Unavailable(refusal.to_string()),
-            },
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use futures_util::FutureExt as _;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Problem;
@@ -20,9 +20,11 @@ use super::memory::Memory;
 use super::shared::Shared;
 use super::tries::{Note, behind, to_note};
 use super::url::Address;
-use crate::clock;
 use crate::queue::inbox::{Held, Inbox};
-use crate::queue::{Delivery, Position, QueueError, Settle, Settlement, Tries};
+use crate::queue::{Delivery, Position, QueueError, Tries};
+
+/// When nothing has come for so long it is quiet: longer than a server keeps messages back.
+const QUIET_AFTER: Duration = Duration::from_millis(60);
 
 /// What a delivery is settled with.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ pub(super) struct Subscription {
     pub(super) inbox: Inbox<Token>,
     /// A line to each server. Held for a look or a change.
     lines: Mutex<BTreeMap<Address, Arc<Line>>>,
+    /// Its lines are made, with the servers that are known.
+    pub(super) connected: AtomicBool,
     /// Most deliveries that are held at once.
     window: AtomicUsize,
     /// Moves what can't be shared equally on.
@@ -56,6 +60,10 @@ pub(super) struct Subscription {
     memory: Mutex<Memory>,
     /// Notes to write: who runs an event does not wait for it.
     to_note: Mutex<Vec<(Position, Note)>>,
+    /// When something last came; none: it is quiet.
+    last_came: Mutex<Option<Instant>>,
+    /// Wakes who waits for quiet.
+    busy: Notify,
     /// How many deliveries were handed out at the last beat of the heartbeat while nobody waited for more.
     idle: Mutex<bool>,
 }
@@ -76,11 +84,14 @@ impl Subscription {
             channel: channel.to_owned(),
             inbox: Inbox::new(ended),
             lines: Mutex::default(),
+            connected: AtomicBool::new(false),
             window: AtomicUsize::new(usize::MAX),
             turn: AtomicUsize::new(0),
             steering: Mutex::default(),
             memory: Mutex::default(),
             to_note: Mutex::default(),
+            last_came: Mutex::default(),
+            busy: Notify::new(),
             idle: Mutex::default(),
         })
     }
@@ -107,6 +118,7 @@ impl Subscription {
     pub(super) fn steer(&self) {
         let _one = lock(&self.steering);
         let wanted = if self.inbox.ended.is_cancelled() { 0 } else { self.inbox.hold().missing() };
+        let wanted = if lock(&self.last_came).is_some() { wanted } else { wanted.min(1) };
         let feeds = self.feeds();
         let loads: Vec<flow::Feed> = feeds.iter().map(|feed| flow::Feed { in_flight: feed.in_flight(), max: feed.max }).collect();
         let held = loads.iter().map(|load| load.in_flight).sum();
@@ -114,6 +126,34 @@ impl Subscription {
         let ready = flow::ready(wanted, room, &loads, self.turn.load(Ordering::Relaxed));
         for (feed, ready) in feeds.iter().zip(ready) {
             feed.set_ready(ready);
+        }
+    }
+
+    /// Something came: until it is quiet again, servers may send all that pulls ask for.
+    pub(super) fn stir(&self) {
+        if lock(&self.last_came).replace(Instant::now()).is_none() {
+            self.busy.notify_one();
+        }
+    }
+
+    /// Servers keep a message back for others to go with it, for a while, unless it fills RDY. So when it is quiet each may send one, which
+    /// then comes at once.
+    pub(super) async fn quieten(&self) {
+        loop {
+            self.busy.notified().await;
+            loop {
+                let quiet_at = {
+                    let mut last = lock(&self.last_came);
+                    let at = last.map(|last| last + QUIET_AFTER);
+                    if at.is_none_or(|at| at <= Instant::now()) {
+                        *last = None;
+                        break;
+                    }
+                    at
+                };
+                tokio::time::sleep_until(quiet_at.unwrap_or_else(Instant::now).into()).await;
+            }
+            self.steer();
         }
     }
 
@@ -128,92 +168,6 @@ impl Subscription {
         }
         self.steer();
         pulling.await
-    }
-
-    /// Settles what is still ours; answers what comes too late.
-    pub(super) async fn settle(&self, shared: &Shared, batch: &[Settlement]) -> Vec<Position> {
-        let plan = self.inbox.hold().plan(batch, Instant::now(), Some(shared.young()));
-        self.send(shared, plan.sent).await;
-        plan.late
-    }
-
-    /// Sends settlements. The servers do not confirm them: what is lost with its connection comes again, and is known then.
-    async fn send(&self, shared: &Shared, sent: Vec<(Settlement, Token)>) {
-        let now = clock::now();
-        let mut notes = Vec::new();
-        for (settlement, token) in &sent {
-            let (tries, due) = match settlement.settle {
-                Settle::Ack => continue,
-                Settle::Return => (behind(token.delivered, token.noted), None),
-                Settle::Retry { due, tries } => (tries, Some(due).filter(|due| *due > now)),
-            };
-            if let Some(note) = to_note(token.delivered, tries, token.noted) {
-                notes.push((token.position, Note { due, ..note }));
-            }
-            self.memory().note(token.position, Note { delivered: token.delivered, tries, due });
-        }
-        shared.write_notes(self, &notes).await;
-        let mut written = Vec::new();
-        for (feed, commands) in self.commands(shared, &sent) {
-            if let Some(number) = feed.wire.put(|out| out.unsplit(commands)) {
-                written.push((feed, number));
-            }
-        }
-        for (feed, number) in written {
-            // What can't be written is lost with its connection.
-            let _ = feed.wire.written(number).await;
-        }
-        let acked = sent.iter().filter(|(settlement, token)| settlement.settle == Settle::Ack && token.delivered > 1);
-        let acked: Vec<Position> = acked.map(|(_, token)| token.position).collect();
-        shared.remove_notes(self, &acked).await;
-    }
-
-    /// The commands of each connection; what they settle is ours no longer, and their servers are told to send no more in its place.
-    fn commands(&self, shared: &Shared, sent: &[(Settlement, Token)]) -> Vec<(Arc<Feed>, BytesMut)> {
-        let mut commands: Vec<(Arc<Feed>, BytesMut)> = Vec::new();
-        {
-            let (mut hold, mut memory) = (self.inbox.hold(), self.memory());
-            for (Settlement { position, settle }, _) in sent {
-                // Settled twice at once, or come again by another connection meanwhile.
-                let Some(token) = hold.get_mut(*position).map(|held| held.token.clone()) else { continue };
-                hold.settled(*position);
-                if *settle == Settle::Ack {
-                    memory.ack(*position);
-                }
-                if !token.feed.wire.is_open() {
-                    continue;
-                }
-                token.feed.left(1);
-                let known = commands.iter().position(|(feed, _)| Arc::ptr_eq(feed, &token.feed));
-                let at = known.unwrap_or_else(|| {
-                    commands.push((Arc::clone(&token.feed), BytesMut::new()));
-                    commands.len() - 1
-                });
-                let Some((_, out)) = commands.get_mut(at) else { continue };
-                match settle {
-                    Settle::Ack => command::fin(out, token.id),
-                    Settle::Return => command::req(out, token.id, 0),
-                    Settle::Retry { due, .. } => command::req(out, token.id, shared.request_millis(due.since(clock::now()))),
-                }
-            }
-        }
-        self.steer();
-        commands
-    }
-
-    /// Gives back what `which` names, without a try.
-    pub(super) async fn give_back(&self, shared: &Shared, which: impl Fn(&Token) -> bool) {
-        let back = |position| Settlement { position, settle: Settle::Return };
-        let held: Vec<(Settlement, Token)> = {
-            let hold = self.inbox.hold();
-            hold.iter().filter(|(_, held)| which(&held.token)).map(|(at, held)| (back(at), held.token.clone())).collect()
-        };
-        if !held.is_empty() {
-            // Whoever pulls now must not get it.
-            let positions: Vec<Position> = held.iter().map(|(settlement, _)| settlement.position).collect();
-            self.inbox.hold().withdraw(|token| positions.contains(&token.position));
-            self.send(shared, held).await;
-        }
     }
 
     /// A connection was lost: what came by it and was not handed out comes again, what was is ours for as long as that is certain.

@@ -53,7 +53,8 @@ pub(in crate::queue::nsq) struct Manner {
     pub(in crate::queue::nsq) tls: Option<Arc<ClientConfig>>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A connection, secured or not.
+pub(in crate::queue::nsq) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
