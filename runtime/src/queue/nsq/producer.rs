@@ -69,8 +69,12 @@ async fn answers(feed: &Feed, reader: &mut Reader) -> Problem {
                 Frame::Heartbeat => {
                     feed.wire.put(|out| out.extend_from_slice(NOP));
                 }
-                Frame::Response(_) => feed.wire.answered(Ok(())),
-                Frame::Error(refusal) => feed.wire.answered(Err(refusal)),
+                Frame::Response(_) => feed.wire.done(),
+                // The server closes the connection after it.
+                Frame::Error(refusal) => {
+                    feed.wire.refused(refusal.clone());
+                    return Problem::Refused(refusal);
+                }
                 Frame::CloseWait | Frame::Message(_) => {}
             }
         }

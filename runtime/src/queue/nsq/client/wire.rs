@@ -106,11 +106,20 @@ impl Wire {
         Some(answer)
     }
 
-    /// The server answered: the oldest command that waits.
-    pub(in crate::queue::nsq) fn answered(&self, answer: Result<(), Refusal>) {
+    /// The server has done what the oldest command says that waits for its answer.
+    pub(in crate::queue::nsq) fn done(&self) {
         if let Some(waiting) = self.out().answers.pop_front() {
             // Whoever asked may have stopped waiting.
-            let _ = waiting.send(answer);
+            let _ = waiting.send(Ok(()));
+        }
+    }
+
+    /// The server has refused it, and does nothing that follows. Whoever hears of it finds the connection closed.
+    pub(in crate::queue::nsq) fn refused(&self, refusal: Refusal) {
+        let waiting = self.out().answers.pop_front();
+        self.close();
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(Err(refusal));
         }
     }
 
@@ -228,10 +237,9 @@ mod tests {
         let (one, two) = (wire.ask(|_| ()).unwrap(), wire.ask(|_| ()).unwrap());
         let three = wire.ask(|_| ()).unwrap();
         let refusal = Refusal::read("E_BAD_MESSAGE x");
-        wire.answered(Ok(()));
-        wire.answered(Err(refusal.clone()));
+        wire.done();
+        wire.refused(refusal.clone());
         assert_eq!((one.await, two.await), (Ok(Ok(())), Ok(Err(refusal))));
-        wire.close();
         assert!(three.await.is_err() && !wire.written(3).await && !wire.is_open());
     }
 }
