@@ -293,6 +293,9 @@ async fn subscribe(
             if handler.config.order_by.is_some() {
                 queue.keep_order(&name).map_err(failed)?;
             }
+            // It tells the queue how much it will hold, which some have to know when they subscribe.
+            let of = (queue_name.as_str(), Arc::clone(queue));
+            let subscription = Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(shared));
             match queue.subscribe(&name, settings.start).await {
                 // It is made on the first connection; until then `/readyz` says so (delivery.md §10, §12).
                 Err(QueueError::Unavailable(error)) if queue.features().shared => {
@@ -300,8 +303,7 @@ async fn subscribe(
                 }
                 made => made.map_err(failed)?,
             }
-            let of = (queue_name.as_str(), Arc::clone(queue));
-            subscriptions.push(Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(shared)));
+            subscriptions.push(subscription);
         }
     }
     Ok(subscriptions)

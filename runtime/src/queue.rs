@@ -6,10 +6,13 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+pub mod floor;
 mod inbox;
 pub mod later;
 mod ledger;
 pub mod memory;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 #[cfg(feature = "nats")]
 pub mod nats;
 #[cfg(feature = "nsq")]
@@ -91,7 +94,7 @@ pub trait Queue: Send + Sync + 'static {
     }
 
     /// The most deliveries of a subscription that this process will hold at once, `concurrency` and `parked` together: brokers that send
-    /// by themselves are told not to send more (delivery.md §4). Called before the first pull.
+    /// by themselves are told not to send more (delivery.md §4). Called before [`Queue::subscribe`].
     fn window(&self, subscription: &str, most: NonZeroUsize) {
         let _ = (subscription, most);
     }
@@ -297,6 +300,10 @@ pub struct Features {
     pub hold: Option<Duration>,
     /// A subscription can begin with what was published before it was made.
     pub history: bool,
+    /// An ack outlives the process whatever was given out before it; else only once all of that has ended.
+    pub acks_apart: bool,
+    /// What a process held when it went comes to the others, and what it does not pull is theirs; else it waits for that process.
+    pub hands_over: bool,
 }
 
 impl Features {
@@ -314,6 +321,8 @@ impl Features {
         shared: false,
         hold: None,
         history: true,
+        acks_apart: true,
+        hands_over: true,
     };
 }
 
@@ -385,10 +394,12 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
+        #[cfg(feature = "mqtt")]
+        url::QueueUrl::Mqtt(url) => Ok(mqtt::MqttQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]
         url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
         #[cfg(feature = "nsq")]
-        url::QueueUrl::Nsq(url) => Ok(nsq::NsqQueue::open(url, &opening).await?),
+        url::QueueUrl::Nsq(url) => Ok(later::over(nsq::NsqQueue::open(url, &opening).await?, nsq::later(url), &opening)),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

@@ -155,6 +155,8 @@ fn name_of(url: &QueueUrl) -> String {
         QueueUrl::Memory => String::new(),
         #[cfg(feature = "redis")]
         QueueUrl::Redis(stream) => stream.stream.to_lowercase(),
+        #[cfg(feature = "mqtt")]
+        QueueUrl::Mqtt(topic) => topic.filter.to_lowercase(),
         #[cfg(feature = "nats")]
         QueueUrl::JetStream(stream) => stream.stream.to_lowercase(),
         #[cfg(feature = "nsq")]

@@ -57,7 +57,7 @@ const AT_LEAST_ONCE: Features = Features {
     bounded: true,
     shared: false,
     hold: None,
-    history: true,
+    ..Features::LASTING
 };
 
 fn ask(config: &Config) -> Result<Vec<QueueStatus>, CliError> {

@@ -111,6 +111,8 @@ enum Need {
     Lease,
     Broker,
     History,
+    AcksApart,
+    HandsOver,
 }
 
 impl Need {
@@ -129,6 +131,8 @@ impl Need {
             Self::Lease => place.lease().is_some(),
             Self::Broker => place.has_broker(),
             Self::History => features.history,
+            Self::AcksApart => features.acks_apart,
+            Self::HandsOver => features.hands_over,
         }
     }
 
@@ -147,6 +151,8 @@ impl Need {
             Self::Lease => "lease",
             Self::Broker => "restart_broker",
             Self::History => "history",
+            Self::AcksApart => "acks_apart",
+            Self::HandsOver => "hands_over",
         }
     }
 }

@@ -136,7 +136,7 @@ impl Queue for JetStreamQueue {
             bounded: false,
             shared: true,
             hold: None,
-            history: true,
+            ..Features::LASTING
         }
     }
 

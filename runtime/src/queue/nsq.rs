@@ -44,6 +44,7 @@ use self::client::connection::Manner;
 use self::health::is_invalid;
 use self::shared::Shared;
 use self::url::NsqUrl;
+use super::later::Later;
 use super::{
     BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
 };
@@ -57,14 +58,9 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(2);
 /// What a topic promises. Durable as far as the server is: what it has in memory is lost when it is killed, and what is in flight then
 /// always is.
 pub const FEATURES: Features = Features {
-    at_least_once: true,
-    durable: true,
-    groups: true,
     ordered: false,
-    delay: true,
     // Less what the store notes; without a store, what was given back counts as a try.
     counts_tries: true,
-    stable_position: true,
     // Where it answers HTTP is known: `http=`, or `nsq+lookup://`.
     depth: true,
     bounded: false,
@@ -72,7 +68,15 @@ pub const FEATURES: Features = Features {
     hold: Some(client::identify::HOLD),
     // A channel begins with what is published after it was made; the first one of a topic, with all that waits.
     history: false,
+    ..Features::LASTING
 };
+
+/// What waits in the store: what is longer than a server holds back unless it is told otherwise. A server with a shorter bound gets it
+/// back in steps.
+#[must_use]
+pub const fn later(url: &NsqUrl) -> Later {
+    Later::beyond(shared::REQUEST_MAX).with_lease(url.lease)
+}
 
 /// A topic as a queue.
 pub struct NsqQueue {

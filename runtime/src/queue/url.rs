@@ -16,6 +16,13 @@
 //!         http=host:4151[,…] (nsq) where each nsqd answers HTTP: for depths, and to remove subscriptions
 //!         poll=30s           (nsq+lookup) how often nsqlookupd is asked
 //!         tls=yes            connections must be secured; ca=, cert=, key= as above
+//! mqtt://[user:password@]host:1883/topic     a topic filter of an MQTT 5 broker, `+` and `#` included; `mqtts://` (8883) with TLS
+//!         session=1h    how long the broker keeps what waits for a process that is away, 1s to 366d
+//!         keepalive=10s how often a silent connection is asked whether it is still there, 5s to 1h
+//!         retain=take   a new session begins with what the broker retains (default `skip`)
+//!         unread=drop   a publish that nobody subscribes to is done (default `refuse`: an error)
+//!         max-packet=N  largest message in bytes that is taken (16777216); the broker drops larger ones
+//!         group=, ca=, cert=, key=     as above
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -24,12 +31,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 11] =
-    ["amqp", "amqps", "kafka", "mqtt", "mqtts", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
+const LATER: [&str; 9] = ["amqp", "amqps", "kafka", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
-const KNOWN: &str =
-    "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `mqtt://…/TOPIC`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +46,9 @@ pub enum QueueUrl {
     /// `redis://…?stream=`.
     #[cfg(feature = "redis")]
     Redis(Box<super::redis::url::StreamUrl>),
+    /// `mqtt://…/topic`.
+    #[cfg(feature = "mqtt")]
+    Mqtt(Box<super::mqtt::url::MqttUrl>),
     /// `nats://…/subject?stream=`.
     #[cfg(feature = "nats")]
     JetStream(Box<super::nats::url::JetStreamUrl>),
@@ -78,6 +86,10 @@ impl QueueUrl {
             "redis" | "rediss" | "redis+unix" => {
                 Err("this build has no Redis (build it with the cargo feature `redis`)".to_owned())
             }
+            #[cfg(feature = "mqtt")]
+            "mqtt" | "mqtts" => Ok(Self::Mqtt(Box::new(super::mqtt::url::MqttUrl::parse(text, base)?))),
+            #[cfg(not(feature = "mqtt"))]
+            "mqtt" | "mqtts" => Err("this build has no MQTT (build it with the cargo feature `mqtt`)".to_owned()),
             #[cfg(feature = "nats")]
             "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
@@ -100,6 +112,8 @@ impl QueueUrl {
             Self::Redis(stream) => stream.group.is_some(),
             #[cfg(feature = "nats")]
             Self::JetStream(stream) => stream.group.is_some(),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt(topic) => topic.group.is_some(),
             #[cfg(feature = "nsq")]
             Self::Nsq(topic) => topic.group.is_some(),
         }
@@ -113,6 +127,8 @@ impl QueueUrl {
             Self::Disk(_) => "disk",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt(_) => "mqtt",
             #[cfg(feature = "nats")]
             Self::JetStream(_) => "jetstream",
             #[cfg(feature = "nsq")]
@@ -129,6 +145,8 @@ impl fmt::Display for QueueUrl {
             Self::Disk(folder) => write!(f, "disk:{}", folder.display()),
             #[cfg(feature = "redis")]
             Self::Redis(stream) => stream.fmt(f),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt(topic) => topic.fmt(f),
             #[cfg(feature = "nats")]
             Self::JetStream(stream) => stream.fmt(f),
             #[cfg(feature = "nsq")]

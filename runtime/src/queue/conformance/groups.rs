@@ -1,9 +1,9 @@
 //! Scenarios: subscriptions, where they begin, and what they show.
 
+use super::rig::{SOON, settle, subscribe, within};
 use super::rig::{
     SUBSCRIPTION, ack, ensure, event, ids, ids_of, nothing_comes, now, open, open_place, publish, pull, pull_exactly,
 };
-use super::rig::{SOON, settle, subscribe, within};
 use super::{Adapter, Failure, Need, ROOMY_BYTES, Scenario};
 use crate::queue::{Publish, Queue, Settle, Start, SubscriptionDepth, Tries};
 
@@ -188,8 +188,7 @@ async fn depth_counts(adapter: &dyn Adapter) -> Result<(), Failure> {
     let (ended, mut rest): (Vec<_>, Vec<_>) = came.into_iter().partition(|delivery| delivery.event.id == "event-0");
     ack(&*queue, SUBSCRIPTION, ended).await?;
     let retried = rest.split_off(1);
-    settle(&*queue, SUBSCRIPTION, retried, Settle::Retry { due: now().after(SOON * 60), tries: Tries::default() })
-        .await?;
+    settle(&*queue, SUBSCRIPTION, retried, Settle::Retry { due: now().after(SOON * 60), tries: Tries::default() }).await?;
     counted(&*queue, 6, 1).await?;
     let waits = one(within("depth", queue.depth()).await?)?;
     let expected = (Some(6), Some(1));

@@ -25,7 +25,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "acked_never_come_back",
         checks: "what was acked does not come again, in whatever order it was acked",
-        needs: &[Need::Durable],
+        needs: &[Need::Durable, Need::AcksApart],
         run: |adapter| Box::pin(acked_never_come_back(adapter)),
     },
     Scenario {

@@ -28,7 +28,7 @@ use crate::store::Store;
 const BEATS: u32 = 6;
 
 /// The longest delay that a server holds, until it says otherwise: its `-max-req-timeout` is an hour unless it is set.
-const REQUEST_MAX: Duration = Duration::from_secs(3_600);
+pub(super) const REQUEST_MAX: Duration = Duration::from_secs(3_600);
 
 /// Longest wait for a channel to be made on all servers; later ones are made in the background.
 const SUBSCRIBE_MAX: Duration = Duration::from_secs(3);
