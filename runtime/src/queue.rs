@@ -27,7 +27,7 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::dead::{DeadBounds, DeadLetters};
@@ -118,6 +118,22 @@ pub trait Queue: Send + Sync + 'static {
     fn holds(&self, subscription: &str, position: Position) -> bool {
         let _ = (subscription, position);
         true
+    }
+
+    /// Until when the sender of a delivery waits for an answer (request/reply); none: nobody does, or it has its answer. Such an event is
+    /// tried once, and not begun or gone on with after that. Cheap, it asks nobody.
+    fn answer_by(&self, subscription: &str, position: Position) -> Option<Instant> {
+        let _ = (subscription, position);
+        None
+    }
+
+    /// Answers the sender of a delivery, once, before it is settled. What nobody waits for is dropped.
+    ///
+    /// # Errors
+    /// When the answer could not be sent: nobody tries again, as its sender soon waits no longer.
+    fn answer<'a>(&'a self, subscription: &'a str, position: Position, answer: Answer) -> BoxFuture<'a, Result<(), QueueError>> {
+        let _ = (subscription, position, answer);
+        Box::pin(async { Ok(()) })
     }
 
     /// Whether the broker can be reached now; cheap, it asks nobody. For an embedded queue, whether its file can be used.
@@ -230,6 +246,15 @@ pub enum Settle {
     },
     /// Given back as it was, to be delivered again at once: a shutdown, a pause.
     Return,
+}
+
+/// What the sender of a request gets ([`Queue::answer`]).
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// What its handler gave through `publisher.reply`.
+    Reply(Arc<Event>),
+    /// That there is none, and why: its event was given up.
+    Failed(String),
 }
 
 /// A delivery's position and what is done with it.
@@ -397,7 +422,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         #[cfg(feature = "mqtt")]
         url::QueueUrl::Mqtt(url) => Ok(mqtt::MqttQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]
-        url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
+        url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
         #[cfg(feature = "nsq")]
         url::QueueUrl::Nsq(url) => Ok(later::over(nsq::NsqQueue::open(url, &opening).await?, nsq::later(url), &opening)),
         url::QueueUrl::Disk(folder) => {

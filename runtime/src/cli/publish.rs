@@ -158,7 +158,7 @@ fn name_of(url: &QueueUrl) -> String {
         #[cfg(feature = "mqtt")]
         QueueUrl::Mqtt(topic) => topic.filter.to_lowercase(),
         #[cfg(feature = "nats")]
-        QueueUrl::JetStream(stream) => stream.stream.to_lowercase(),
+        QueueUrl::Nats(url) => url.stream.as_ref().unwrap_or(&url.subject).to_lowercase(),
         #[cfg(feature = "nsq")]
         QueueUrl::Nsq(topic) => topic.topic.to_lowercase(),
     };

@@ -8,7 +8,8 @@
 //! The store counts the tries of what it holds. Those of a delivery that the broker holds are the adapter's, as is its order: what
 //! [`Queue::keep_order`] names is never taken from it.
 
-mod forward;
+mod known;
+mod publish;
 mod read;
 mod settle;
 mod side;
@@ -26,12 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::side::Side;
 use super::{
-    BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start,
-    SubscriptionDepth, Tries,
+    BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
 };
-use crate::clock;
 use crate::dead::DeadLetters;
-use crate::store::{DelayChange, DelayError, DelayId, DelayLease, Delayed, Shelf, Store, StoreError};
+use crate::store::{DelayError, DelayLease, Shelf, Store, StoreError};
 
 /// How long a claim of the store is ours without being renewed, where a queue has no `lease=` of its own.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -127,7 +126,7 @@ impl LaterQueue {
         });
         let mut tasks = JoinSet::new();
         if later.publishes.is_some() {
-            tasks.spawn(forward::forward(Arc::clone(&shared)));
+            tasks.spawn(publish::forward(Arc::clone(&shared)));
         }
         Arc::new(Self { shared, tasks: Mutex::new(tasks), ended: OnceCell::new() })
     }
@@ -162,86 +161,6 @@ impl LaterQueue {
                 Ok(came)
             }
         }
-    }
-
-    async fn publish_split(&self, batch: Vec<Publish>) -> Result<(), QueueError> {
-        let Shared { inner, store, name, later, closed, .. } = &*self.shared;
-        let Some(least) = later.publishes else { return inner.publish(batch).await };
-        let now = clock::now();
-        let waits = |publish: &Publish| publish.due.filter(|due| *due > now && due.since(now) >= least);
-        if !batch.iter().any(|publish| waits(publish).is_some()) {
-            return inner.publish(batch).await;
-        }
-        if closed.is_cancelled() {
-            return Err(QueueError::Closed);
-        }
-        if let Some(refused) = inner.too_large(&batch) {
-            return Err(refused);
-        }
-        let (mut delayed, mut rest) = (Vec::new(), Vec::new());
-        for publish in batch {
-            match waits(&publish) {
-                Some(due) => {
-                    let id = DelayId::new();
-                    delayed.push(Delayed { id, event: publish.event, due, first_seen: now, tries: Tries::default() });
-                }
-                None => rest.push(publish),
-            }
-        }
-        let shelf = Shelf::publishes(name);
-        store.delay(&shelf, &delayed).await.map_err(refused)?;
-        if !rest.is_empty()
-            && let Err(error) = inner.publish(rest).await
-        {
-            let undo: Vec<_> = delayed.iter().map(|item| (item.id, DelayChange::Remove)).collect();
-            if let Err(error) = store.change_delayed(&shelf, self.shared.holder, &undo).await {
-                tracing::warn!(queue = %name, %error, "delayed events of a batch that was refused could not be taken back: they will come");
-            }
-            return Err(error);
-        }
-        self.shared.stirred.notify_one();
-        Ok(())
-    }
-
-    async fn depth_of_both(&self) -> Result<Depth, QueueError> {
-        let Shared { inner, store, name, .. } = &*self.shared;
-        let mut depth = inner.depth().await?;
-        let waits = store.delayed(name).await.map_err(away)?;
-        let publishes = waits.iter().filter(|count| count.subscription.is_none()).map(|count| count.events).sum::<u64>();
-        let add = |to: &mut Option<u64>, more: u64| *to = to.map(|held| held + more);
-        for count in waits {
-            add(&mut depth.events, count.events);
-            add(&mut depth.bytes, count.bytes);
-            let Some(of) = count.subscription else { continue };
-            match depth.subscriptions.iter_mut().find(|known| known.name == of) {
-                Some(known) => {
-                    add(&mut known.events, count.events);
-                    add(&mut known.in_flight, count.claimed);
-                }
-                // What nobody else knows any more, but the store.
-                None => depth.subscriptions.push(SubscriptionDepth {
-                    name: of,
-                    events: Some(count.events),
-                    oldest: None,
-                    in_flight: Some(count.claimed),
-                }),
-            }
-        }
-        depth.subscriptions.iter_mut().for_each(|known| add(&mut known.events, publishes));
-        Ok(depth)
-    }
-
-    async fn forget(&self, subscription: &str) -> Result<(), QueueError> {
-        let Shared { inner, store, name, sides, later, .. } = &*self.shared;
-        let removed = inner.unsubscribe(subscription).await;
-        if later.retries.is_none() || !matches!(removed, Ok(()) | Err(QueueError::Unsupported(_))) {
-            return removed;
-        }
-        if let Some(side) = lock(sides).remove(subscription) {
-            side.inbox.ended.cancel();
-        }
-        let forgotten = store.forget_delayed(&Shelf::retries(name, subscription)).await.map_err(away)?;
-        if forgotten > 0 { Ok(()) } else { removed }
     }
 
     /// Ends the tasks, and gives back what they hold.
@@ -288,7 +207,7 @@ impl Shared {
 
 impl Queue for LaterQueue {
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>> {
-        Box::pin(self.publish_split(batch))
+        Box::pin(self.shared.publish(batch))
     }
 
     fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
@@ -309,7 +228,7 @@ impl Queue for LaterQueue {
     }
 
     fn depth(&self) -> BoxFuture<'_, Result<Depth, QueueError>> {
-        Box::pin(self.depth_of_both())
+        Box::pin(self.shared.depth())
     }
 
     fn features(&self) -> Features {
@@ -362,7 +281,7 @@ impl Queue for LaterQueue {
     }
 
     fn unsubscribe<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), QueueError>> {
-        Box::pin(self.forget(subscription))
+        Box::pin(self.shared.unsubscribe(subscription))
     }
 
     fn dead_letters(&self) -> Option<Arc<dyn DeadLetters>> {

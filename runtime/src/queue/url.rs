@@ -8,14 +8,12 @@
 //!         maxlen=N      keep about so many entries, read or not; else what some group still needs
 //!         group=NAME    take over the position of an existing consumer group; for one handler
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
-//! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
-//!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
-//! nsq://[:secret@]host:4150[,host:4150…]/topic      a topic of NSQ, on these nsqd; `nsq+lookup://host:4161[,…]/topic` on those that
-//!                                                   nsqlookupd names
-//!         lease=, group=     as above; lease from 2s
-//!         http=host:4151[,…] (nsq) where each nsqd answers HTTP: for depths, and to remove subscriptions
-//!         poll=30s           (nsq+lookup) how often nsqlookupd is asked
-//!         tls=yes            connections must be secured; ca=, cert=, key= as above
+//! nats://[user:password@|token@]host:4222/subject     a subject of core NATS, wildcards too; `tls://` a connection that must be secured
+//!         stream=S      of a JetStream stream: kept, and acknowledged
+//!         lease=30s     (stream) how long an event is ours without being renewed, 1s to 1h
+//!         reply-within=5s     (no stream) when a request is answered at the latest
+//!         group=NAME    the durable consumer, or queue group, in place of the handler's own; for one handler
+//!         ca=, cert=, key=     as above; creds=FILE  NATS credentials
 //! mqtt://[user:password@]host:1883/topic     a topic filter of an MQTT 5 broker, `+` and `#` included; `mqtts://` (8883) with TLS
 //!         session=1h    how long the broker keeps what waits for a process that is away, 1s to 366d
 //!         keepalive=10s how often a silent connection is asked whether it is still there, 5s to 1h
@@ -23,6 +21,12 @@
 //!         unread=drop   a publish that nobody subscribes to is done (default `refuse`: an error)
 //!         max-packet=N  largest message in bytes that is taken (16777216); the broker drops larger ones
 //!         group=, ca=, cert=, key=     as above
+//! nsq://[:secret@]host:4150[,host:4150…]/topic      a topic of NSQ, on these nsqd; `nsq+lookup://host:4161[,…]/topic` on those that
+//!                                                   nsqlookupd names
+//!         lease=, group=     as above; lease from 2s
+//!         http=host:4151[,…] (nsq) where each nsqd answers HTTP: for depths, and to remove subscriptions
+//!         poll=30s           (nsq+lookup) how often nsqlookupd is asked
+//!         tls=yes            connections must be secured; ca=, cert=, key= as above
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -34,7 +38,7 @@ use std::path::{Path, PathBuf};
 const LATER: [&str; 9] = ["amqp", "amqps", "kafka", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `mqtt://…/TOPIC`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT`, `mqtt://…/TOPIC`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +53,9 @@ pub enum QueueUrl {
     /// `mqtt://…/topic`.
     #[cfg(feature = "mqtt")]
     Mqtt(Box<super::mqtt::url::MqttUrl>),
-    /// `nats://…/subject?stream=`.
+    /// `nats://…/subject`, with or without `?stream=`.
     #[cfg(feature = "nats")]
-    JetStream(Box<super::nats::url::JetStreamUrl>),
+    Nats(Box<super::nats::url::NatsUrl>),
     /// `nsq://…/topic`, `nsq+lookup://…/topic`.
     #[cfg(feature = "nsq")]
     Nsq(Box<super::nsq::url::NsqUrl>),
@@ -91,7 +95,7 @@ impl QueueUrl {
             #[cfg(not(feature = "mqtt"))]
             "mqtt" | "mqtts" => Err("this build has no MQTT (build it with the cargo feature `mqtt`)".to_owned()),
             #[cfg(feature = "nats")]
-            "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
+            "nats" | "tls" => Ok(Self::Nats(Box::new(super::nats::url::NatsUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
             #[cfg(feature = "nsq")]
@@ -111,7 +115,7 @@ impl QueueUrl {
             #[cfg(feature = "redis")]
             Self::Redis(stream) => stream.group.is_some(),
             #[cfg(feature = "nats")]
-            Self::JetStream(stream) => stream.group.is_some(),
+            Self::Nats(subject) => subject.group.is_some(),
             #[cfg(feature = "mqtt")]
             Self::Mqtt(topic) => topic.group.is_some(),
             #[cfg(feature = "nsq")]
@@ -130,7 +134,9 @@ impl QueueUrl {
             #[cfg(feature = "mqtt")]
             Self::Mqtt(_) => "mqtt",
             #[cfg(feature = "nats")]
-            Self::JetStream(_) => "jetstream",
+            Self::Nats(subject) if subject.stream.is_some() => "jetstream",
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => "nats",
             #[cfg(feature = "nsq")]
             Self::Nsq(_) => "nsq",
         }
@@ -148,7 +154,7 @@ impl fmt::Display for QueueUrl {
             #[cfg(feature = "mqtt")]
             Self::Mqtt(topic) => topic.fmt(f),
             #[cfg(feature = "nats")]
-            Self::JetStream(stream) => stream.fmt(f),
+            Self::Nats(subject) => subject.fmt(f),
             #[cfg(feature = "nsq")]
             Self::Nsq(topic) => topic.fmt(f),
         }

@@ -5,13 +5,16 @@
 //! killed process had claimed comes back when that has ended. Each claim of a retry that was not followed by a settlement counts as a
 //! try, unless a note says otherwise.
 
+mod row;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::row::{DelayRow, tries_text};
 use super::{Backend, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::event::{Event, json};
+use crate::event::Event;
 use crate::queue::Tries;
 
 /// Most items of one shelf: some 100 bytes each in indexes that are read by time.
@@ -133,16 +136,6 @@ pub enum DelayError {
     Store(#[from] StoreError),
 }
 
-/// An item as it is written.
-#[derive(Debug, Clone)]
-pub(super) struct DelayRow {
-    pub(super) id: DelayId,
-    pub(super) due: Timestamp,
-    pub(super) first_seen: Timestamp,
-    pub(super) tries: String,
-    pub(super) event: Vec<u8>,
-}
-
 impl Shelf {
     /// Of the delayed publishes of a queue.
     #[must_use]
@@ -164,38 +157,6 @@ impl DelayId {
     pub fn new() -> Self {
         Self(crate::clock::id().as_u128() | 1 << 127)
     }
-}
-
-impl DelayRow {
-    /// Writes an item down, and reads its event back: what is answered can be delivered, whoever made the event.
-    fn new(item: &Delayed) -> Result<Self, DelayError> {
-        let event = json::write(&item.event);
-        json::read(&event).map_err(|error| DelayError::Event { id: item.event.id.clone(), reason: error.to_string() })?;
-        Ok(Self { id: item.id, due: item.due, first_seen: item.first_seen, tries: tries_text(item.tries), event })
-    }
-
-    /// What it counts for.
-    pub(super) fn size(&self) -> u64 {
-        self.event.len() as u64 + DELAY_OVERHEAD_BYTES
-    }
-
-    /// Reads it; `claims` were lost since its tries were written.
-    pub(super) fn read(&self, claims: u32) -> Result<Delayed, String> {
-        let tries: Tries = serde_json::from_str(&self.tries).map_err(|error| error.to_string())?;
-        let event = json::read(&self.event).map_err(|error| error.to_string())?;
-        Ok(Delayed {
-            id: self.id,
-            event: Arc::new(event),
-            due: self.due,
-            first_seen: self.first_seen,
-            tries: Tries { failed: tries.failed.saturating_add(claims), ..tries },
-        })
-    }
-}
-
-pub(super) fn tries_text(tries: Tries) -> String {
-    // Numbers alone: there is no error case.
-    serde_json::to_string(&tries).unwrap_or_default()
 }
 
 impl Store {

@@ -31,6 +31,7 @@ mod pressure;
 mod publishing;
 mod refusals;
 mod reload;
+mod requests;
 mod retries;
 mod sample;
 mod trial;
@@ -50,6 +51,7 @@ mod each_guest {
     use super::publishing::a_loop_ends as server_pass;
     use super::publishing::what_is_published_leaves_with_done_or_never as server_publish;
     use super::reload::a_broken_file_leaves_the_old_version_running as server_self_test;
+    use super::requests::requests_are_answered as server_reply;
     use super::retries::a_retried_event_does_not_mail_twice as server_mail_retry;
     use super::retries::attempts_rise_until_it_works as server_until;
     use super::webhooks::a_value_that_was_put_in_is_shown_nowhere as server_leak;

@@ -18,19 +18,18 @@ const BEATS: u32 = 4;
 /// Claims until the subscription ends.
 pub(super) async fn read(shared: Arc<Shared>, side: Arc<Side>) {
     let ended = side.inbox.ended.clone();
-    let (mut wanted, mut pause) = (0, PAUSE.0);
+    let mut pause = PAUSE.0;
     // When something may be due; pulls that are answered by the broker alone cost no look at the store.
     let mut look_at = Timestamp::default();
     while !ended.is_cancelled() {
         // Made before looking, so that what comes between looking and waiting wakes as well.
         let changed = shared.store.delays_changed(&side.shelf);
-        wanted = wanted.max(side.wanted());
+        let wanted = side.wanted();
         if wanted > 0 && look_at <= clock::now() {
             let claimed = shared.store.claim_delayed(&side.shelf, shared.lease(), wanted.min(CLAIM_MAX)).await;
             look_at = match claimed {
                 Ok(due) => {
                     pause = PAUSE.0;
-                    wanted = wanted.saturating_sub(due.items.len());
                     side.take_in(due.items);
                     soonest(due.next, shared.store.look_for_delayed())
                 }
@@ -43,7 +42,7 @@ pub(super) async fn read(shared: Arc<Shared>, side: Arc<Side>) {
                     clock::now().after(wait)
                 }
             };
-            if wanted > 0 && look_at <= clock::now() {
+            if look_at <= clock::now() {
                 continue;
             }
         }
@@ -74,11 +73,14 @@ pub(super) async fn keep(shared: Arc<Shared>, side: Arc<Side>) {
             () = side.noting.notified() => {}
             () = tokio::time::sleep_until(renew_at.into()) => {}
         }
-        let notes = side.take_notes();
-        if !notes.is_empty()
-            && let Err(error) = shared.store.change_delayed(&side.shelf, shared.holder, &notes).await
-        {
-            tracing::debug!(queue = %shared.name, %error, "tries could not be noted: they count if this process is killed");
+        let notes = side.notes();
+        if !notes.is_empty() {
+            let changes: Vec<_> = notes.iter().map(|(id, tries)| (*id, DelayChange::Note(*tries))).collect();
+            match shared.store.change_delayed(&side.shelf, shared.holder, &changes).await {
+                Ok(_) => side.noted(&notes),
+                // With the next beat again.
+                Err(error) => tracing::debug!(queue = %shared.name, %error, "tries could not be noted"),
+            }
         }
         if Instant::now() >= renew_at {
             renew_at = Instant::now() + beat;

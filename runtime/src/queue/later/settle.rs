@@ -115,14 +115,16 @@ impl Shared {
             let known = lock(&side.out).get(&settlement.position).cloned();
             // What is not out is nobody's.
             let Some(known) = known.filter(|known| known.kept.is_some() || due.since(now) >= least) else { continue };
-            if !self.inner.holds(subscription, settlement.position) {
+            let is_ours = self.inner.holds(subscription, settlement.position);
+            if !is_ours && known.kept.is_none() {
                 settlement.settle = Settle::Return;
                 continue;
             }
             let id = known.kept.unwrap_or_else(DelayId::new);
             let item = Delayed { id, event: known.event, due, first_seen: known.first_seen, tries };
             moved.push(Moved { position: settlement.position, item, kept: known.kept.is_some() });
-            settlement.settle = Settle::Ack;
+            // Lost meanwhile: the broker says that it came too late, and what was kept goes again.
+            settlement.settle = if is_ours { Settle::Ack } else { Settle::Return };
         }
         moved
     }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -20,6 +20,9 @@ use crate::store::{DelayChange, DelayId, Delayed, Shelf};
 
 /// Most items of one claim: a batch of publishes, or what a few pulls take.
 pub(super) const CLAIM_MAX: usize = 256;
+
+/// How long what a pull asked for stands when the broker was faster: a handler that is paused meanwhile asks no more.
+const ASKED_FOR: Duration = Duration::from_secs(1);
 
 /// What an item of the store is settled with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +51,15 @@ pub(super) struct Side {
     pub(super) inbox: Inbox<Token>,
     // Pulls, settlements and what lapses share it; held for a look or a change.
     pub(super) out: Mutex<HashMap<Position, Out>>,
-    /// What the last pulls asked for.
-    asked: AtomicUsize,
+    // What the last pulls asked for and has not come, and when. Pulls and the reader share it; held for a look.
+    asked: Mutex<Option<(usize, Instant)>>,
     /// Wakes the reader: pulls ask.
     pub(super) asking: Notify,
     /// Wakes the reader: something was put on the shelf.
     pub(super) stirred: Notify,
     /// Its retries stay with the adapter.
     pub(super) ordered: AtomicBool,
-    // What is to be written; bounded by what is held.
+    // What is to be written; bounded by what is held. Locked before the inbox.
     notes: Mutex<HashMap<DelayId, Tries>>,
     /// Wakes who writes notes.
     pub(super) noting: Notify,
@@ -68,7 +71,7 @@ impl Side {
             shelf,
             inbox: Inbox::new(ended),
             out: Mutex::default(),
-            asked: AtomicUsize::new(0),
+            asked: Mutex::default(),
             asking: Notify::new(),
             stirred: Notify::new(),
             ordered: AtomicBool::new(false),
@@ -77,21 +80,26 @@ impl Side {
         }
     }
 
-    /// A pull wants so many. That stands when it is dropped: the broker may always be the faster one, and the store must have its turn.
+    /// A pull wants so many. That stands for a while when it is dropped: the broker may always be the faster one, and the store must have
+    /// its turn.
     pub(super) fn ask(&self, count: usize) {
-        self.asked.fetch_max(count, Ordering::Relaxed);
+        *lock(&self.asked) = Some((count, Instant::now()));
         self.asking.notify_one();
     }
 
-    /// How many pulls want beyond what has come; asked once.
+    /// How many pulls want beyond what has come.
     pub(super) fn wanted(&self) -> usize {
-        let asked = self.asked.swap(0, Ordering::Relaxed);
-        asked.max(self.inbox.hold().missing())
+        let waiting = self.inbox.hold().missing();
+        let asked = lock(&self.asked).filter(|(_, at)| at.elapsed() < ASKED_FOR);
+        waiting.max(asked.map_or(0, |(count, _)| count))
     }
 
     /// Takes in what was claimed.
     pub(super) fn take_in(&self, items: Vec<Delayed>) {
         let since = Instant::now();
+        if let Some((asked, _)) = &mut *lock(&self.asked) {
+            *asked = asked.saturating_sub(items.len());
+        }
         self.inbox.put(items.into_iter().map(|item| {
             let noted = Tries { failed: item.tries.failed.saturating_add(1), ..item.tries };
             let token = Token { id: item.id, tries: item.tries, since, noted };
@@ -129,26 +137,35 @@ impl Side {
 
     /// Notes tries of a delivery of the store; whether it is one.
     pub(super) fn note(&self, position: Position, tries: Tries) -> bool {
+        let mut notes = lock(&self.notes);
         let mut hold = self.inbox.hold();
-        if !hold.knows(position) {
-            return false;
-        }
         if let Some(held) = hold.get_mut(position)
             && held.token.noted != tries
         {
             held.token.noted = tries;
-            lock(&self.notes).insert(held.token.id, tries);
+            notes.insert(held.token.id, tries);
             self.noting.notify_one();
         }
-        true
+        hold.knows(position)
     }
 
     /// What is to be written of what is still held.
-    pub(super) fn take_notes(&self) -> Vec<(DelayId, DelayChange)> {
-        let notes = std::mem::take(&mut *lock(&self.notes));
+    pub(super) fn notes(&self) -> Vec<(DelayId, Tries)> {
+        let mut notes = lock(&self.notes);
         let mut hold = self.inbox.hold();
-        let held = notes.into_iter().filter(|(id, _)| hold.get_mut(Position(id.0)).is_some());
-        held.map(|(id, tries)| (id, DelayChange::Note(tries))).collect()
+        notes.retain(|id, _| hold.get_mut(Position(id.0)).is_some());
+        notes.iter().map(|(id, tries)| (*id, *tries)).collect()
+    }
+
+    /// These are written.
+    pub(super) fn noted(&self, written: &[(DelayId, Tries)]) {
+        let mut notes = lock(&self.notes);
+        for (id, tries) in written {
+            // What was noted meanwhile is still to be written.
+            if notes.get(id) == Some(tries) {
+                notes.remove(id);
+            }
+        }
     }
 
     /// The items of the store that are ours.

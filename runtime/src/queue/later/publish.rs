@@ -1,14 +1,14 @@
-//! Delayed publishes: published to the broker when they are due, confirmed, then removed.
+//! Publishes: what is due later waits in the store, and is published to the broker when it is due, confirmed, then removed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::read::{PAUSE, soonest};
 use super::side::CLAIM_MAX;
+use super::{Shared, refused};
 use crate::clock;
-use crate::queue::{Publish, QueueError, timer};
-use crate::store::{DelayChange, Delayed, Shelf};
+use crate::queue::{Publish, QueueError, Tries, timer};
+use crate::store::{DelayChange, DelayId, Delayed, Shelf};
 
 /// When what the broker refuses for what it is, is offered again: somebody may have changed a bound meanwhile.
 const REFUSED_AGAIN: Duration = Duration::from_secs(3_600);
@@ -60,6 +60,46 @@ pub(super) async fn forward(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    /// Takes a batch: what is due later goes to the store, first, so that it can be taken back when the broker refuses the rest.
+    pub(super) async fn publish(&self, batch: Vec<Publish>) -> Result<(), QueueError> {
+        let Self { inner, store, name, later, closed, .. } = self;
+        let Some(least) = later.publishes else { return inner.publish(batch).await };
+        let now = clock::now();
+        let waits = |publish: &Publish| publish.due.filter(|due| *due > now && due.since(now) >= least);
+        if !batch.iter().any(|publish| waits(publish).is_some()) {
+            return inner.publish(batch).await;
+        }
+        if closed.is_cancelled() {
+            return Err(QueueError::Closed);
+        }
+        if let Some(refused) = inner.too_large(&batch) {
+            return Err(refused);
+        }
+        let (mut delayed, mut rest) = (Vec::new(), Vec::new());
+        for publish in batch {
+            match waits(&publish) {
+                Some(due) => {
+                    let id = DelayId::new();
+                    delayed.push(Delayed { id, event: publish.event, due, first_seen: now, tries: Tries::default() });
+                }
+                None => rest.push(publish),
+            }
+        }
+        let shelf = Shelf::publishes(name);
+        store.delay(&shelf, &delayed).await.map_err(refused)?;
+        if !rest.is_empty()
+            && let Err(error) = inner.publish(rest).await
+        {
+            let undo: Vec<_> = delayed.iter().map(|item| (item.id, DelayChange::Remove)).collect();
+            if let Err(error) = store.change_delayed(&shelf, self.holder, &undo).await {
+                tracing::warn!(queue = %name, %error, "delayed events of a batch that was refused could not be taken back: they will come");
+            }
+            return Err(error);
+        }
+        self.stirred.notify_one();
+        Ok(())
+    }
+
     /// Publishes what is due, all at once; where the broker refuses that, one by one.
     async fn offer(&self, shelf: &Shelf, items: Vec<Delayed>) -> Result<(), QueueError> {
         match self.publish_due(&items).await {
