@@ -15,6 +15,8 @@ pub mod memory;
 pub mod mqtt;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "nsq")]
+pub mod nsq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub(crate) mod timer;
@@ -421,6 +423,8 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Mqtt(url) => Ok(mqtt::MqttQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]
         url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
+        #[cfg(feature = "nsq")]
+        url::QueueUrl::Nsq(url) => Ok(later::over(nsq::NsqQueue::open(url, &opening).await?, nsq::later(url), &opening)),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

@@ -159,6 +159,8 @@ fn name_of(url: &QueueUrl) -> String {
         QueueUrl::Mqtt(topic) => topic.filter.to_lowercase(),
         #[cfg(feature = "nats")]
         QueueUrl::Nats(url) => url.stream.as_ref().unwrap_or(&url.subject).to_lowercase(),
+        #[cfg(feature = "nsq")]
+        QueueUrl::Nsq(topic) => topic.topic.to_lowercase(),
     };
     let name: String = folder.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
     if name.starts_with(|c: char| c.is_ascii_lowercase()) { name } else { url.adapter().to_owned() }

@@ -102,9 +102,9 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                     let message = format!("queues `{other}` and `{name}` have the same stream");
                     section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
                 }
-                if stream.group.is_some() {
-                    seen.groups.insert(name.to_owned(), field);
-                }
+            }
+            if url.as_ref().is_some_and(QueueUrl::takes_group) {
+                seen.groups.insert(name.to_owned(), field);
             }
             url
         }

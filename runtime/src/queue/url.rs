@@ -21,6 +21,12 @@
 //!         unread=drop   a publish that nobody subscribes to is done (default `refuse`: an error)
 //!         max-packet=N  largest message in bytes that is taken (16777216); the broker drops larger ones
 //!         group=, ca=, cert=, key=     as above
+//! nsq://[:secret@]host:4150[,host:4150…]/topic      a topic of NSQ, on these nsqd; `nsq+lookup://host:4161[,…]/topic` on those that
+//!                                                   nsqlookupd names
+//!         lease=, group=     as above; lease from 2s
+//!         http=host:4151[,…] (nsq) where each nsqd answers HTTP: for depths, and to remove subscriptions
+//!         poll=30s           (nsq+lookup) how often nsqlookupd is asked
+//!         tls=yes            connections must be secured; ca=, cert=, key= as above
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -29,11 +35,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 11] =
-    ["nsq", "nsq+lookup", "amqp", "amqps", "kafka", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
+const LATER: [&str; 9] = ["amqp", "amqps", "kafka", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT`, `mqtt://…/TOPIC`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT`, `mqtt://…/TOPIC`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +56,9 @@ pub enum QueueUrl {
     /// `nats://…/subject`, with or without `?stream=`.
     #[cfg(feature = "nats")]
     Nats(Box<super::nats::url::NatsUrl>),
+    /// `nsq://…/topic`, `nsq+lookup://…/topic`.
+    #[cfg(feature = "nsq")]
+    Nsq(Box<super::nsq::url::NsqUrl>),
 }
 
 impl QueueUrl {
@@ -90,8 +98,28 @@ impl QueueUrl {
             "nats" | "tls" => Ok(Self::Nats(Box::new(super::nats::url::NatsUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
+            #[cfg(feature = "nsq")]
+            "nsq" | "nsq+lookup" => Ok(Self::Nsq(Box::new(super::nsq::url::NsqUrl::parse(text, base)?))),
+            #[cfg(not(feature = "nsq"))]
+            "nsq" | "nsq+lookup" => Err("this build has no NSQ (build it with the cargo feature `nsq`)".to_owned()),
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
             other => Err(format!("scheme `{other}` is not known (known: {KNOWN})")),
+        }
+    }
+
+    /// Whether it takes over a group that is there: that has one position, for one handler.
+    #[must_use]
+    pub fn takes_group(&self) -> bool {
+        match self {
+            Self::Memory | Self::Disk(_) => false,
+            #[cfg(feature = "redis")]
+            Self::Redis(stream) => stream.group.is_some(),
+            #[cfg(feature = "nats")]
+            Self::Nats(subject) => subject.group.is_some(),
+            #[cfg(feature = "mqtt")]
+            Self::Mqtt(topic) => topic.group.is_some(),
+            #[cfg(feature = "nsq")]
+            Self::Nsq(topic) => topic.group.is_some(),
         }
     }
 
@@ -109,6 +137,8 @@ impl QueueUrl {
             Self::Nats(subject) if subject.stream.is_some() => "jetstream",
             #[cfg(feature = "nats")]
             Self::Nats(_) => "nats",
+            #[cfg(feature = "nsq")]
+            Self::Nsq(_) => "nsq",
         }
     }
 }
@@ -125,6 +155,8 @@ impl fmt::Display for QueueUrl {
             Self::Mqtt(topic) => topic.fmt(f),
             #[cfg(feature = "nats")]
             Self::Nats(subject) => subject.fmt(f),
+            #[cfg(feature = "nsq")]
+            Self::Nsq(topic) => topic.fmt(f),
         }
     }
 }

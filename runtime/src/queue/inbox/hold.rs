@@ -87,6 +87,26 @@ impl<T> Hold<T> {
         out
     }
 
+    /// Something has come that no pull waits for.
+    pub(in crate::queue) fn is_idle(&self) -> bool {
+        self.wanted == 0 && !self.ready.is_empty()
+    }
+
+    /// What has come and was not handed out.
+    pub(in crate::queue) fn waiting(&self) -> Vec<Position> {
+        self.ready.iter().map(|delivery| delivery.position).collect()
+    }
+
+    /// What has come and was not handed out no longer will be, where `which` says so: it is held until it is settled.
+    pub(in crate::queue) fn withdraw(&mut self, which: impl Fn(&T) -> bool) -> Vec<Position> {
+        let held = &self.held;
+        let goes = |delivery: &Delivery| held.get(&delivery.position).is_some_and(|held| which(&held.token));
+        let (gone, kept) = std::mem::take(&mut self.ready).into_iter().partition(goes);
+        self.ready = kept;
+        let gone: VecDeque<Delivery> = gone;
+        gone.into_iter().map(|delivery| delivery.position).collect()
+    }
+
     /// What is known of a delivery that is ours, to look at or to change; none: it lapsed, was settled, or never came.
     pub(in crate::queue) fn get_mut(&mut self, position: Position) -> Option<&mut Held<T>> {
         self.held.get_mut(&position).filter(|held| !held.lapsed)
@@ -242,6 +262,17 @@ mod tests {
         assert!(hold.holds(Position(1), Instant::now(), YOUNG));
         assert!(!hold.holds(Position(1), later, YOUNG));
         assert_eq!(hold.take_lapsed(), [Position(1)]);
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_held_and_not_handed_out() {
+        let mut hold = Hold::default();
+        hold.take_in(delivery(1), 'a');
+        hold.take_in(delivery(2), 'b');
+        assert!(hold.is_idle());
+        assert_eq!(hold.withdraw(|token| *token == 'a'), [Position(1)]);
+        assert_eq!((hold.waiting(), hold.len()), (vec![Position(2)], 2));
+        assert_eq!(hold.hand_out(8).len(), 1);
     }
 
     #[test]
