@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+pub mod fanout;
 mod inbox;
 mod ledger;
 pub mod memory;
@@ -359,6 +360,8 @@ pub struct Opening {
     pub max_size_bytes: u64,
     /// This process among others on a broker: `[server] name`.
     pub process: String,
+    /// What names of subscriptions begin with, before `-` and the handler's: `[server] group`.
+    pub group: String,
     /// How much is kept of its dead letters, where the adapter keeps them.
     pub dead: DeadBounds,
     /// Where an adapter keeps what its broker can't: delays, and tries given back (delivery.md §6). None: it goes without, and says so.
