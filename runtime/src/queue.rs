@@ -378,13 +378,16 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisTaken(url) => Ok(redis::taken::open(url, &opening).await?),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]
         url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;
-            let queue = opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??;
-            Ok(queue)
+            Ok(opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??)
         }
     }
 }

@@ -155,6 +155,10 @@ fn name_of(url: &QueueUrl) -> String {
         QueueUrl::Memory => String::new(),
         #[cfg(feature = "redis")]
         QueueUrl::Redis(stream) => stream.stream.to_lowercase(),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisTaken(taken) => taken.key.to_lowercase(),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisChannel(channel) => channel.name().to_lowercase(),
         #[cfg(feature = "nats")]
         QueueUrl::JetStream(stream) => stream.stream.to_lowercase(),
     };

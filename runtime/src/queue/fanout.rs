@@ -130,7 +130,12 @@ impl Fanout {
                 }
                 if let Some((most, count)) = book.say_full() {
                     let (queue, subscription) = (&self.name, &*most);
-                    tracing::warn!(queue, subscription, count, "nothing is taken until a handler has ended some of what it holds (said once)");
+                    tracing::warn!(
+                        queue,
+                        subscription,
+                        count,
+                        "nothing is taken until a handler has ended some of what it holds (said once)"
+                    );
                 }
                 NonZeroUsize::new(book.ask(max.get()))
             };
@@ -159,7 +164,12 @@ impl Fanout {
         let (mut plan, missing) = self.book().give_back(clock::now(), self.below.features().delay);
         for handler in missing {
             let (queue, known) = (&self.name, self.book().handlers());
-            tracing::warn!(queue, handler, known, "an event is for a handler that this process lacks: it goes back, for a process that has it (said once)");
+            tracing::warn!(
+                queue,
+                handler,
+                known,
+                "an event is for a handler that this process lacks: it goes back, for a process that has it (said once)"
+            );
         }
         self.give_back_later(std::mem::take(&mut plan.later));
         let mut doing = Doing { fanout: self, name, plan };

@@ -8,6 +8,15 @@
 //!         maxlen=N      keep about so many entries, read or not; else what some group still needs
 //!         group=NAME    take over the position of an existing consumer group; for one handler
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
+//! redis://…?list=k     a Redis list: `LPUSH` adds, Weir takes as `RPOP` does, reliably
+//!         take=left     takes as `LPOP` does, and adds as `RPUSH` does; `right` is the default
+//!         lease=, ca=, cert=, key=     as above
+//! redis://…?zset=k     a Redis sorted set of messages scored by when they are due
+//!         unit=ms       scores are milliseconds since 1970; `s`, seconds with or without a fraction, is the default
+//!         lease=, ca=, cert=, key=     as above
+//! redis://…?channel=k     a Redis channel, at most once: what comes while nobody listens is lost
+//! redis://…?pattern=k.*     all channels whose names match; events are not published to it
+//!         ca=, cert=, key=     as above
 //! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
 //!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
 //! ```
@@ -35,7 +44,7 @@ const LATER: [&str; 13] = [
 ];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY` (or `list=`, `zset=`, `channel=`, `pattern=`), `nats://…/SUBJECT?stream=NAME`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +56,12 @@ pub enum QueueUrl {
     /// `redis://…?stream=`.
     #[cfg(feature = "redis")]
     Redis(Box<super::redis::url::StreamUrl>),
+    /// `redis://…?list=` and `?zset=`.
+    #[cfg(feature = "redis")]
+    RedisTaken(Box<super::redis::taken::url::TakenUrl>),
+    /// `redis://…?channel=` and `?pattern=`.
+    #[cfg(feature = "redis")]
+    RedisChannel(Box<super::redis::channel::url::ChannelUrl>),
     /// `nats://…/subject?stream=`.
     #[cfg(feature = "nats")]
     JetStream(Box<super::nats::url::JetStreamUrl>),
@@ -76,7 +91,7 @@ impl QueueUrl {
             "disk" if path.contains('\0') => Err("a folder's name holds no NUL character".to_owned()),
             "disk" => Ok(Self::Disk(base.join(path.strip_prefix("./").unwrap_or(path)))),
             #[cfg(feature = "redis")]
-            "redis" | "rediss" | "redis+unix" => Ok(Self::Redis(Box::new(super::redis::url::StreamUrl::parse(text, base)?))),
+            "redis" | "rediss" | "redis+unix" => redis(text, base, query),
             #[cfg(not(feature = "redis"))]
             "redis" | "rediss" | "redis+unix" => {
                 Err("this build has no Redis (build it with the cargo feature `redis`)".to_owned())
@@ -98,10 +113,28 @@ impl QueueUrl {
             Self::Disk(_) => "disk",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(feature = "redis")]
+            Self::RedisTaken(url) => super::redis::taken::TakenQueue::adapter(url.kind),
+            #[cfg(feature = "redis")]
+            Self::RedisChannel(_) => "redis-channel",
             #[cfg(feature = "nats")]
             Self::JetStream(_) => "jetstream",
         }
     }
+}
+
+/// Which kind of Redis queue it is says the parameter that names its key.
+#[cfg(feature = "redis")]
+fn redis(text: &str, base: &Path, query: &str) -> Result<QueueUrl, String> {
+    use super::redis::{channel::url::ChannelUrl, taken::url::TakenUrl, url::StreamUrl};
+    let has = |names: &[&str]| query.split('&').any(|pair| names.contains(&pair.split('=').next().unwrap_or_default()));
+    if has(&["list", "zset"]) {
+        return Ok(QueueUrl::RedisTaken(Box::new(TakenUrl::parse(text, base)?)));
+    }
+    if has(&["channel", "pattern"]) {
+        return Ok(QueueUrl::RedisChannel(Box::new(ChannelUrl::parse(text, base)?)));
+    }
+    Ok(QueueUrl::Redis(Box::new(StreamUrl::parse(text, base)?)))
 }
 
 /// Without credentials.
@@ -112,6 +145,10 @@ impl fmt::Display for QueueUrl {
             Self::Disk(folder) => write!(f, "disk:{}", folder.display()),
             #[cfg(feature = "redis")]
             Self::Redis(stream) => stream.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::RedisTaken(url) => url.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::RedisChannel(url) => url.fmt(f),
             #[cfg(feature = "nats")]
             Self::JetStream(stream) => stream.fmt(f),
         }

@@ -31,11 +31,7 @@ pub(super) fn tries(event: &Event) -> Tries {
     }
     let failed = event.extension(ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(0);
     let (outside, since) = event.extension(OUTSIDE).and_then(|text| text.split_once('.')).unwrap_or_default();
-    Tries {
-        failed,
-        outside: outside.parse().unwrap_or(0),
-        outside_since: since.parse().ok().map(Timestamp),
-    }
+    Tries { failed, outside: outside.parse().unwrap_or(0), outside_since: since.parse().ok().map(Timestamp) }
 }
 
 /// What went before, in all: what the copy says, and what the queue has counted since.
