@@ -17,6 +17,7 @@ use crate::clock::{Alarm, Timestamp};
 use crate::queue::redis::answer;
 use crate::queue::redis::tail::Tail;
 use crate::queue::{Delivery, Position, QueueError, Settle, Settlement, Tries};
+use crate::redis::RedisProblem;
 
 /// How often is looked for what others let lapse and gave back, of which the server does not tell, and how long a list is waited for at once.
 /// At most a quarter of a lease.
@@ -40,6 +41,8 @@ pub(super) struct Reader {
     tail: Tail,
     /// Messages may have been given to us that never reached us.
     recovering: bool,
+    /// Something lies beside the list because we waited for it.
+    woken: bool,
 }
 
 /// What a message is answered as: id, body, failed, outside, since, seen.
@@ -47,7 +50,7 @@ type Message = (Vec<u8>, Vec<u8>, u32, String, String, String);
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, tail: Tail::default(), recovering: false }
+        Self { shared, tail: Tail::default(), recovering: false, woken: false }
     }
 
     /// Takes until the queue is closed.
@@ -70,16 +73,17 @@ impl Reader {
 
     async fn step(&mut self) -> Result<(), QueueError> {
         let shared = Arc::clone(&self.shared);
-        let missing = tokio::select! {
-            () = shared.closed.cancelled() => return Ok(()),
-            missing = shared.inbox.missing() => missing,
-            woken = self.tail.finished() => {
-                if !matches!(shared.explained(woken).await?, Value::Nil) && shared.inbox.hold().missing() == 0 {
-                    shared.unwake().await?;
-                }
-                return Ok(());
-            }
-        };
+        let mut missing = shared.inbox.hold().missing();
+        if std::mem::take(&mut self.woken) && missing == 0 {
+            shared.unwake().await?;
+        }
+        if missing == 0 {
+            missing = tokio::select! {
+                () = shared.closed.cancelled() => return Ok(()),
+                missing = shared.inbox.missing() => missing,
+                came = self.tail.finished() => return self.came(came).await,
+            };
+        }
         shared.ensure().await?;
         if self.recovering {
             self.recover().await?;
@@ -99,7 +103,7 @@ impl Reader {
         let alarm = Alarm::new(due, most);
         tokio::select! {
             () = shared.closed.cancelled() => {}
-            woken = self.tail.finished() => drop(shared.explained(woken).await?),
+            came = self.tail.finished() => self.came(came).await?,
             () = shared.stirred.notified() => {}
             () = async {
                 alarm.rung().await;
@@ -107,6 +111,12 @@ impl Reader {
                 tokio::time::sleep(if due.is_some() { LOOK_AGAIN } else { Duration::ZERO }).await;
             } => {}
         }
+        Ok(())
+    }
+
+    /// The list has something, or was waited for long enough.
+    async fn came(&mut self, answer: Result<Value, RedisProblem>) -> Result<(), QueueError> {
+        self.woken |= !matches!(self.shared.explained(answer).await?, Value::Nil);
         Ok(())
     }
 

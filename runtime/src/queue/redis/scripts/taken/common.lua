@@ -45,9 +45,9 @@ end
 -- Keeps what is not due, or can't go where it came from.
 local function wait(id, s, due)
   s.holder, s.killed = '-', s.failed
+  redis.call('ZADD', later, due, id)
   keep(id, s)
   redis.call('ZREM', leases, id)
-  redis.call('ZADD', later, due, id)
 end
 
 -- What was taken from goes back to its place.

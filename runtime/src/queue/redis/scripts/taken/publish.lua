@@ -11,14 +11,14 @@ for at = 7, #ARGV, 2 do
     end
     if added == 0 then
       local id, at_ms = new_id(), due == '' and now or due
-      redis.call('HSET', taken, id, body)
       wait(id, { failed = 0, outside = '0', since = '-', seen = at_ms, score = score }, at_ms)
+      redis.call('HSET', taken, id, body)
     end
   elseif due == '' then
     redis.call(kind == 'right' and 'LPUSH' or 'RPUSH', source, body)
   else
     local id = new_id()
-    redis.call('HSET', taken, id, body)
     wait(id, { failed = 0, outside = '0', since = '-', seen = due, score = '0' }, due)
+    redis.call('HSET', taken, id, body)
   end
 end

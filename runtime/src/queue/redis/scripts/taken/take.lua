@@ -2,6 +2,15 @@
 -- body, failed, outside, since, seen}, when the next one is due, or '', and `other` when only another process may read.
 local count, bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
 local ends = server_ms() + lease
+
+-- What a script has done before it fails stays done: nothing is taken that can't be kept.
+for at, expected in ipairs({ 'hash', 'hash', 'zset', 'zset', 'string', 'hash', 'list', 'string' }) do
+  local found = redis.call('TYPE', KEYS[at + 1]).ok
+  if found ~= expected and found ~= 'none' then
+    return redis.error_reply('WRONGTYPE of a key beside the list')
+  end
+end
+
 local out = {}
 
 -- Lets somebody's messages come again, in their order and before anything new.
