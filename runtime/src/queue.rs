@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod disk;
 pub mod fanout;
+pub mod floor;
 mod inbox;
 mod ledger;
 pub mod memory;
@@ -373,9 +374,8 @@ pub struct Opening {
 /// # Errors
 /// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
 pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, QueueError> {
-    let Opening { name, max_size_bytes, .. } = opening.clone();
     match url {
-        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(opening.name, opening.max_size_bytes)),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "redis")]
@@ -384,11 +384,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]
         url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
-        url::QueueUrl::Disk(folder) => {
-            let folder = folder.clone();
-            let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;
-            Ok(opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??)
-        }
+        url::QueueUrl::Disk(folder) => Ok(disk::open(folder.clone(), opening).await?),
     }
 }
 

@@ -21,7 +21,7 @@ mod answer;
 pub mod channel;
 mod depth;
 mod entry;
-pub mod floor;
+pub(in crate::queue) mod floor;
 mod hold;
 pub(crate) mod keys;
 mod lease;
