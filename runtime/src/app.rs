@@ -266,6 +266,7 @@ async fn open_queues(config: &Config, process: &str, store: &Arc<Store>) -> Resu
             kind: queue.kind.clone(),
             max_size_bytes: queue.max_size,
             process: process.to_owned(),
+            group: config.server.group.clone(),
             dead: queue.dead_bounds,
             store: Some(Arc::clone(store)),
         };

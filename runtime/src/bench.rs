@@ -346,6 +346,7 @@ fn opening() -> Opening {
         kind: "weir.bench".to_owned(),
         max_size_bytes: QUEUE_BYTES,
         process: "bench".to_owned(),
+        group: "weir".to_owned(),
     }
 }
 

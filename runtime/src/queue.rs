@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+pub mod fanout;
 pub mod floor;
 mod inbox;
 pub mod later;
@@ -403,6 +404,8 @@ pub struct Opening {
     pub max_size_bytes: u64,
     /// This process among others on a broker: `[server] name`.
     pub process: String,
+    /// What names of subscriptions begin with, before `-` and the handler's: `[server] group`.
+    pub group: String,
     /// How much is kept of its dead letters, where the adapter keeps them.
     pub dead: DeadBounds,
     /// Where an adapter keeps what its broker can't: delays, and tries given back (delivery.md §6). None: it goes without, and says so.
@@ -414,9 +417,8 @@ pub struct Opening {
 /// # Errors
 /// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
 pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, QueueError> {
-    let Opening { name, max_size_bytes, .. } = opening.clone();
     match url {
-        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(opening.name, opening.max_size_bytes)),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "mqtt")]
@@ -425,12 +427,11 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
         #[cfg(feature = "nsq")]
         url::QueueUrl::Nsq(url) => Ok(later::over(nsq::NsqQueue::open(url, &opening).await?, nsq::later(url), &opening)),
-        url::QueueUrl::Disk(folder) => {
-            let folder = folder.clone();
-            let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;
-            let queue = opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??;
-            Ok(queue)
-        }
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisTaken(url) => Ok(redis::taken::open(url, &opening).await?),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
+        url::QueueUrl::Disk(folder) => Ok(disk::open(folder.clone(), opening).await?),
     }
 }
 

@@ -45,6 +45,8 @@ impl Direct {
             max_size_bytes: max_size,
             // Of no consequence to those that publish and ask; it tells them apart on a broker.
             process: format!("command-{}", std::process::id()),
+            // It reads for no handler.
+            group: COMMAND.to_owned(),
         };
         let opened = runtime.block_on(queue::open(url, opening));
         opened.map(|queue| Self { queue, runtime }).map_err(|error| failure(name, &error))

@@ -157,6 +157,10 @@ fn name_of(url: &QueueUrl) -> String {
         QueueUrl::Redis(stream) => stream.stream.to_lowercase(),
         #[cfg(feature = "mqtt")]
         QueueUrl::Mqtt(topic) => topic.filter.to_lowercase(),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisTaken(taken) => taken.key.to_lowercase(),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisChannel(channel) => channel.name().to_lowercase(),
         #[cfg(feature = "nats")]
         QueueUrl::Nats(url) => url.stream.as_ref().unwrap_or(&url.subject).to_lowercase(),
         #[cfg(feature = "nsq")]

@@ -97,6 +97,13 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                 section.reader.refuse(&field, message, "a folder of its own for each queue".to_owned(), None);
             }
             #[cfg(feature = "redis")]
+            if let Some(QueueUrl::RedisTaken(taken)) = &url
+                && let Some(other) = seen.streams.insert(taken.to_string(), name.to_owned())
+            {
+                let message = format!("queues `{other}` and `{name}` have the same list or sorted set");
+                section.reader.refuse(&field, message, "one of its own for each queue".to_owned(), None);
+            }
+            #[cfg(feature = "redis")]
             if let Some(QueueUrl::Redis(stream)) = &url {
                 if let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned()) {
                     let message = format!("queues `{other}` and `{name}` have the same stream");

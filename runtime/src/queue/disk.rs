@@ -38,7 +38,9 @@ use self::row::Row;
 use self::running::Running;
 use self::store::{Opener, Store};
 use self::writer::{Recovery, Writer};
-use super::{BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settlement, Start, Tries};
+use super::{
+    BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
+};
 use crate::clock;
 
 /// Most bytes of events, in KiB, that wait for the next commits: beyond it publishers wait before their events are written down, so
@@ -84,6 +86,13 @@ impl Shared {
         let live = self.live();
         if live.closed { Err(QueueError::Closed) } else { Ok(live) }
     }
+}
+
+/// Opens the queue in a folder, on a thread that may wait for the disk.
+pub(super) async fn open(folder: PathBuf, opening: Opening) -> Result<Arc<DiskQueue>, QueueError> {
+    let opened = move || DiskQueue::open(&folder, opening.name, opening.max_size_bytes);
+    let opened = tokio::task::spawn_blocking(opened).await;
+    opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))?
 }
 
 impl DiskQueue {

@@ -18,6 +18,7 @@
 //! The connection is not made anew here but in [`crate::redis`]; events that are published while the server is away are refused.
 
 mod answer;
+pub mod channel;
 mod depth;
 mod entry;
 pub(in crate::queue) mod floor;
@@ -30,6 +31,7 @@ mod scripts;
 mod shared;
 mod subscription;
 mod tail;
+pub mod taken;
 #[cfg(test)]
 mod tests;
 mod upkeep;

@@ -102,6 +102,7 @@ async fn opened(url: &str, store: Option<Arc<Store>>) -> Result<Arc<dyn Queue>, 
         kind: "com.example.raw".to_owned(),
         max_size_bytes: 0,
         process: fresh(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
         store,
     };

@@ -34,6 +34,7 @@ async fn opened_as(url: &str, process: &str) -> Result<Arc<dyn Queue>, QueueErro
         kind: "com.example.raw".to_owned(),
         max_size_bytes: 0,
         process: process.to_owned(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
         store: None,
     };

@@ -130,6 +130,7 @@ fn publish(url: &str, count: usize, seed: u64) {
             kind: "soak".to_owned(),
             max_size_bytes: u64::MAX,
             process: "publisher".to_owned(),
+            group: "weir".to_owned(),
             dead: DeadBounds::default(),
             store: None,
         };

@@ -131,7 +131,7 @@ fn redis_queues() {
     let queue = |url: &str, more: &str| format!("[queue.q]\nurl = '{url}'\n{more}");
     for (url, says) in [
         ("redis://h:6379/0", "2:7 'redis://h:6379/0' → `queue.q.url` is not a queue URL of this version"),
-        ("redis://h?list=k", "2:7 'redis://h?list=k' → `queue.q.url` is not a queue URL of this version"),
+        ("redis://h?hash=k", "2:7 'redis://h?hash=k' → `queue.q.url` is not a queue URL of this version"),
     ] {
         check(&queue(url, ""), &[says]);
     }

@@ -14,6 +14,8 @@ macro_rules! scripts {
     };
 }
 
+pub(super) use scripts;
+
 scripts! {
     /// What comes again: due, given back, lapsed.
     CLAIM = "scripts/common.lua" "scripts/claim.lua";

@@ -113,6 +113,7 @@ async fn open(url: &str) -> Result<Arc<RedisQueue>, QueueError> {
         kind: "com.example.raw".to_owned(),
         max_size_bytes: 0,
         process: "tests".to_owned(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
         store: None,
     };
