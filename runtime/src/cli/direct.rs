@@ -42,6 +42,7 @@ impl Direct {
             store: None,
             name: name.to_owned(),
             kind: config::KIND.to_owned(),
+            map: None,
             max_size_bytes: max_size,
             // Of no consequence to those that publish and ask; it tells them apart on a broker.
             process: format!("command-{}", std::process::id()),
