@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::hold::{Hold, Plan};
+pub(super) use self::hold::Hold;
 use super::{Delivery, Position, QueueError};
 
 /// The holding of one subscription, and who waits for it.

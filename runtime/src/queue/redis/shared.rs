@@ -16,6 +16,7 @@ use super::scripts::{self, Asker};
 use super::subscription::Subscription;
 use super::url::StreamUrl;
 use crate::dead::DeadBounds;
+use crate::queue::wrapping::Wrapping;
 use crate::queue::{Opening, Position, QueueError, Start, not_subscribed};
 use crate::redis::{Redis, RedisProblem};
 
