@@ -3,6 +3,7 @@
 //! An adapter translates between this contract and its broker. It reports; it never retries, decides or logs a failure twice:
 //! retries, dead letters, limits and reconnecting live once, above the adapters.
 
+pub(crate) mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
@@ -17,6 +18,7 @@ pub mod nats;
 pub mod redis;
 pub(crate) mod timer;
 pub mod url;
+pub mod waits;
 mod wrapping;
 
 use std::future::Future;
@@ -126,6 +128,11 @@ pub trait Queue: Send + Sync + 'static {
 
     /// What takes publishes while the broker is away, and forwards them (surface.md §1, `fallback`).
     fn fallback(&self) -> Option<&fallback::Fallback> {
+        None
+    }
+
+    /// What waits for its time, where it can be seen before: for `weir move`.
+    fn waits(&self) -> Option<&dyn waits::Waits> {
         None
     }
 

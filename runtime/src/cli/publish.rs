@@ -154,7 +154,7 @@ impl Place {
 }
 
 /// What a queue without a name is called in the `source` of events: its folder's or stream's name, as far as it can be a queue's.
-fn name_of(url: &QueueUrl) -> String {
+pub(super) fn name_of(url: &QueueUrl) -> String {
     let folder = match url {
         QueueUrl::Disk(folder) => folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default(),
         QueueUrl::Memory => String::new(),

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::forward::Forwarder;
 use super::disk::DiskQueue;
+use super::waits::Waits;
 use super::{BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settlement, Start, Tries};
 use crate::dead::DeadLetters;
 
@@ -236,6 +237,10 @@ impl Queue for FallbackQueue {
 
     fn fallback(&self) -> Option<&Fallback> {
         Some(&self.fallback)
+    }
+
+    fn waits(&self) -> Option<&dyn Waits> {
+        self.main.waits()
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -9,13 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ANSWER_MAX, Fallback, SUBSCRIPTION};
 use crate::clock;
+use crate::queue::batch::split;
 use crate::queue::{Delivery, Publish, Queue, QueueError, Settle, Settlement, Tries};
 
 /// Events forwarded at once: what is repeated at most after a kill.
 const BATCH: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
-
-/// Bytes of one publish, but for a single event that is larger: brokers bound what comes at once.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// Waits between tries while the broker is away. Nothing tells that it is back, but publishes of others that succeed.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -122,25 +120,6 @@ impl Forwarder {
 /// Whether an error is about what was published, not about the broker.
 fn is_its_own(error: &QueueError) -> bool {
     matches!(error, QueueError::TooLarge { .. } | QueueError::Invalid(_) | QueueError::Unsupported(_))
-}
-
-/// Batches of at most [`BATCH_BYTES`], in order.
-fn split(pulled: Vec<Delivery>) -> Vec<Vec<Delivery>> {
-    let (mut batches, mut bytes) = (Vec::<Vec<Delivery>>::new(), 0);
-    for delivery in pulled {
-        let size = delivery.event.size();
-        match batches.last_mut() {
-            Some(batch) if bytes + size <= BATCH_BYTES => {
-                bytes += size;
-                batch.push(delivery);
-            }
-            _ => {
-                bytes = size;
-                batches.push(vec![delivery]);
-            }
-        }
-    }
-    batches
 }
 
 /// Doubling from the first to the last of [`AGAIN`], between half and the whole of it.
