@@ -143,7 +143,7 @@ impl Scrape {
             ("weir_fallback_taken_total", "counter", "Events that a fallback took while its broker was away.", |one| one.taken),
             ("weir_fallback_forwarded_total", "counter", "Events that a fallback gave to its broker.", |one| one.forwarded),
         ];
-        for (name, kind, help, of) in families {
+        for (name, kind, help, of) in families.into_iter().filter(|_| all().next().is_some()) {
             text.family(name, kind, help);
             for (queue, one) in all() {
                 if let Some(value) = of(one) {

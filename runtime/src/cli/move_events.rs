@@ -107,8 +107,7 @@ impl End {
         let Some(config) = config else { return Err(CliError::Wrong(format!("queue `{queue}` needs a weir.toml"))) };
         let known = direct::queue_of(config, queue)?;
         // What other producers put there is read as the server would.
-        let opening =
-            Opening { kind: known.kind.clone(), map: known.map.clone(), ..direct::opening(queue, known.max_size) };
+        let opening = Opening { kind: known.kind.clone(), map: known.map.clone(), ..direct::opening(queue, known.max_size) };
         Ok(Self { name: queue.to_owned(), url: known.url.clone(), opening })
     }
 
@@ -215,7 +214,9 @@ mod tests {
 
     #[test]
     fn the_bars_can_be_drawn() {
-        for template in ["{bar:40} {pos} of {len} events moved, {per_sec}, {eta} left", "{spinner} {pos} events moved, {per_sec}, {elapsed}"] {
+        for template in
+            ["{bar:40} {pos} of {len} events moved, {per_sec}, {eta} left", "{spinner} {pos} events moved, {per_sec}, {elapsed}"]
+        {
             ProgressStyle::with_template(template).unwrap();
         }
     }

@@ -193,7 +193,6 @@ fn map(section: &mut Section<'_, '_>) -> Option<Arc<EventMap>> {
     (!pointers.is_empty()).then(|| Arc::new(EventMap::new(pointers)))
 }
 
-
 fn kind(text: &str) -> Result<String, String> {
     let fits = !text.is_empty() && text.chars().count() <= TYPE_CHARS_MAX && !text.chars().any(char::is_control);
     if fits { Ok(text.to_owned()) } else { Err(String::new()) }

@@ -41,12 +41,9 @@ mod tests {
             let event = Event { data: Some(Bytes::from(vec![b'1'; kib << 10])), ..Event::default() };
             Delivery { event: Arc::new(event), position: Position(0), tries: Tries::default(), first_seen: Timestamp(0) }
         };
-        for (pulled, expected) in [
-            (&[][..], &[][..]),
-            (&[1, 1, 1], &[3]),
-            (&[512, 512, 1], &[2, 1]),
-            (&[5_000, 1, 5_000], &[1, 1, 1]),
-        ] {
+        for (pulled, expected) in
+            [(&[][..], &[][..]), (&[1, 1, 1], &[3]), (&[512, 512, 1], &[2, 1]), (&[5_000, 1, 5_000], &[1, 1, 1])]
+        {
             let sizes: Vec<usize> = split(pulled.iter().map(|kib| delivery(*kib)).collect()).iter().map(Vec::len).collect();
             assert_eq!(sizes, expected, "{pulled:?}");
         }

@@ -16,7 +16,8 @@ pub trait Waits: Send + Sync {
     ///
     /// # Errors
     /// When it can't be read.
-    fn list<'a>(&'a self, of: Waiters<'a>, from: Timestamp, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Waiting>, QueueError>>;
+    fn list<'a>(&'a self, of: Waiters<'a>, from: Timestamp, max: NonZeroUsize)
+    -> BoxFuture<'a, Result<Vec<Waiting>, QueueError>>;
 
     /// Ends what [`Waits::list`] showed, by its keys; what does not wait any more is left alone.
     ///

@@ -39,7 +39,12 @@ impl FromStr for Pointer {
             // The empty pointer is the whole text.
             return if text.is_empty() { Ok(Self(Vec::new())) } else { Err(format!("it begins with `/`: `/{text}`")) };
         };
-        steps.split('/').map(step).collect::<Option<_>>().map(Self).ok_or_else(|| "after `~` stands `0` (for `~`) or `1` (for `/`)".to_owned())
+        steps
+            .split('/')
+            .map(step)
+            .collect::<Option<_>>()
+            .map(Self)
+            .ok_or_else(|| "after `~` stands `0` (for `~`) or `1` (for `/`)".to_owned())
     }
 }
 
@@ -66,7 +71,8 @@ impl Pointer {
 
 impl EventMap {
     /// What can be mapped beside extension attributes. `datacontenttype` is always JSON's.
-    pub const NAMES: &str = "`type`, `id`, `source`, `subject`, `time`, `dataschema`, `data`, or an extension attribute of a-z and 0-9";
+    pub const NAMES: &str =
+        "`type`, `id`, `source`, `subject`, `time`, `dataschema`, `data`, or an extension attribute of a-z and 0-9";
 
     /// A map of these names.
     #[must_use]
@@ -183,7 +189,9 @@ mod tests {
         assert_eq!((event.source.as_str(), event.extension("tenant")), ("/weir/queue/q", Some("true")));
         assert_eq!(event.data.as_deref(), Some(&b"{\"n\": 1.50}"[..]), "as it was written");
         // What an event need not have may be absent, null or empty.
-        for body in [r#"{"topic":"t","id":"1","payload":null}"#, r#"{"topic":"t","id":"1","payload":null,"account":null,"meta":[""]}"#] {
+        for body in
+            [r#"{"topic":"t","id":"1","payload":null}"#, r#"{"topic":"t","id":"1","payload":null,"account":null,"meta":[""]}"#]
+        {
             let event = read(&map, body).unwrap();
             assert_eq!((event.subject, event.extensions.len(), event.data.as_deref()), (None, 0, Some(&b"null"[..])), "{body}");
         }
@@ -218,9 +226,15 @@ mod tests {
 
     #[test]
     fn names_are_those_that_a_producer_may_set() {
-        for (name, taken) in
-            [("type", true), ("data", true), ("tenant2", true), ("weirhops", false), ("specversion", false), ("a-b", false), ("", false)]
-        {
+        for (name, taken) in [
+            ("type", true),
+            ("data", true),
+            ("tenant2", true),
+            ("weirhops", false),
+            ("specversion", false),
+            ("a-b", false),
+            ("", false),
+        ] {
             assert_eq!(EventMap::takes(name), taken, "{name}");
         }
     }

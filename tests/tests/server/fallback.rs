@@ -10,7 +10,7 @@ use weir_tests::server::{Server, Site, event};
 use crate::one_handler;
 
 fn site(redis: &RedisServer, component: &str, more: &str) -> Site {
-    let url = format!("{}?stream=events\"\nfallback = \"disk:./data/late", redis.url(0));
+    let url = format!("{}?stream=events&lease=1s\"\nfallback = \"disk:./data/late", redis.url(0));
     Site::new(&one_handler(&url, component, more))
 }
 
@@ -56,7 +56,11 @@ fn what_is_published_while_the_broker_is_away_arrives() {
     assert_eq!(held(&server), 302);
     let shown = site.run(&["queues", "--json"]).ending(0).json();
     let fallback = &shown[0]["fallback"];
-    assert_eq!((&fallback["depth"], &fallback["taken"], &fallback["forwarded"]), (&json!(302), &json!(302), &json!(0)), "{shown}");
+    assert_eq!(
+        (&fallback["depth"], &fallback["taken"], &fallback["forwarded"]),
+        (&json!(302), &json!(302), &json!(0)),
+        "{shown}"
+    );
     let text = site.run(&["queues"]).ending(0).stdout;
     assert!(text.contains("events: 302 wait in its fallback `disk:"), "{text}");
     let _ = server.logged("broker is away: the fallback takes events, and forwards them in another order when it is back", 1);

@@ -162,7 +162,9 @@ impl Carrier<'_> {
                         held_told = true;
                         let seconds = HELD_MAX.as_secs();
                         let (from, name) = (self.from.0, &self.reading.subscription);
-                        crate::cli::output::note(&format!("another process holds {events} events of `{name}` in `{from}`: waiting for them, at most {seconds} s"));
+                        crate::cli::output::note(&format!(
+                            "another process holds {events} events of `{name}` in `{from}`: waiting for them, at most {seconds} s"
+                        ));
                     }
                     Rest::Held(_) => {}
                     Rest::Stays(why) => {
@@ -252,7 +254,9 @@ impl Carrier<'_> {
         let depth = self.from.1.depth().await.map_err(|error| direct::failure(self.from.0, &error))?;
         let own = depth.subscriptions.iter().find(|known| known.name == self.reading.subscription);
         let refused = carried.refused.len() as u64;
-        let Some(left) = super::waits(&depth, &self.reading.subscription).filter(|_| total.is_some()) else { return Ok(Rest::Nothing) };
+        let Some(left) = super::waits(&depth, &self.reading.subscription).filter(|_| total.is_some()) else {
+            return Ok(Rest::Nothing);
+        };
         let left = left.saturating_sub(refused);
         let held = own.and_then(|own| own.in_flight).unwrap_or_default().saturating_sub(refused);
         if left == 0 {
@@ -265,7 +269,10 @@ impl Carrier<'_> {
         Ok(match held {
             0 => Rest::Stays(format!("{left} events wait for their time in `{from}` and stay (run it again when they are due)")),
             held if last.elapsed() < HELD_MAX => Rest::Held(held),
-            held => Rest::Stays(format!("{held} events of `{}` are held by another process and stay in `{from}`", self.reading.subscription)),
+            held => Rest::Stays(format!(
+                "{held} events of `{}` are held by another process and stay in `{from}`",
+                self.reading.subscription
+            )),
         })
     }
 

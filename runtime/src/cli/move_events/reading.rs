@@ -28,13 +28,18 @@ impl Reading {
             (None, []) => own.clone(),
             (None, [only]) => (*only).to_owned(),
             (None, several) => {
-                return Err(format!("queue `{queue}` has several subscriptions: {} (name one: `--handler`)", listed(several, group)));
+                return Err(format!(
+                    "queue `{queue}` has several subscriptions: {} (name one: `--handler`)",
+                    listed(several, group)
+                ));
             }
         };
         let is_known = known.contains(&subscription.as_str());
         if let Some(handler) = handler.filter(|_| !is_known && !known.is_empty()) {
             let known = listed(&known, group);
-            return Err(format!("handler `{handler}` has no subscription of queue `{queue}` in group `{group}` (known: {known})"));
+            return Err(format!(
+                "handler `{handler}` has no subscription of queue `{queue}` in group `{group}` (known: {known})"
+            ));
         }
         let is_own = subscription == own && handler.is_none();
         Ok(Self { subscription, is_known, is_alone: known.len() < 2, is_own })
@@ -62,13 +67,15 @@ mod tests {
     #[test]
     fn the_one_that_is_meant() {
         let depth = |names: &[&str]| Depth {
-            subscriptions: names.iter().map(|name| SubscriptionDepth { name: (*name).to_owned(), ..Default::default() }).collect(),
+            subscriptions: names
+                .iter()
+                .map(|name| SubscriptionDepth { name: (*name).to_owned(), ..Default::default() })
+                .collect(),
             ..Depth::default()
         };
         let of = |known: &[&str], handler| Reading::choose("old", &depth(known), "weir", handler);
-        let read = |name: &str, is_known, is_alone, is_own| {
-            Ok(Reading { subscription: name.to_owned(), is_known, is_alone, is_own })
-        };
+        let read =
+            |name: &str, is_known, is_alone, is_own| Ok(Reading { subscription: name.to_owned(), is_known, is_alone, is_own });
         for (known, handler, expected) in [
             (&[][..], None, read("weir-move", false, true, true)),
             (&[], Some("mail"), read("weir-mail", false, true, false)),

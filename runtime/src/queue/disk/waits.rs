@@ -15,7 +15,12 @@ use crate::queue::waits::{Waiters, Waiting, Waits};
 use crate::queue::{BoxFuture, Position, QueueError, Settle, Settlement};
 
 impl Waits for DiskQueue {
-    fn list<'a>(&'a self, of: Waiters<'a>, from: Timestamp, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Waiting>, QueueError>> {
+    fn list<'a>(
+        &'a self,
+        of: Waiters<'a>,
+        from: Timestamp,
+        max: NonZeroUsize,
+    ) -> BoxFuture<'a, Result<Vec<Waiting>, QueueError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             match of {
@@ -40,7 +45,8 @@ impl Waits for DiskQueue {
                     self.ask(|answer| Command::Undelay { keys, answer }).await
                 }
                 Waiters::Retries(subscription) => {
-                    let seqs: Vec<u64> = keys.iter().filter_map(|key| Some(u64::from_le_bytes(key[..].try_into().ok()?))).collect();
+                    let seqs: Vec<u64> =
+                        keys.iter().filter_map(|key| Some(u64::from_le_bytes(key[..].try_into().ok()?))).collect();
                     {
                         let mut live = self.shared.open()?;
                         let Some(reading) = live.ledger.readings.get_mut(subscription) else { return Ok(()) };

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use ::redis::cmd;
 use bytes::Bytes;
 
+use super::RedisQueue;
 use super::answer::{position, score};
 use super::entry;
 use super::scripts;
 use super::shared::Shared;
-use super::RedisQueue;
 use crate::clock::Timestamp;
 use crate::event::json;
 use crate::queue::waits::{Waiters, Waiting, Waits};
@@ -23,7 +23,12 @@ const MARK_BYTES: usize = 16;
 type Row = (String, Vec<u8>, Vec<Vec<u8>>);
 
 impl Waits for RedisQueue {
-    fn list<'a>(&'a self, of: Waiters<'a>, from: Timestamp, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Waiting>, QueueError>> {
+    fn list<'a>(
+        &'a self,
+        of: Waiters<'a>,
+        from: Timestamp,
+        max: NonZeroUsize,
+    ) -> BoxFuture<'a, Result<Vec<Waiting>, QueueError>> {
         Box::pin(self.shared.waiting(of, from, max.get()))
     }
 
