@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod disk;
 mod error;
 pub mod fallback;
+pub mod floor;
 mod inbox;
 mod ledger;
 pub mod memory;
