@@ -121,7 +121,7 @@ impl FallbackQueue {
         self.closed.cancel();
         let forwarding = lock(&self.forwarding).take();
         if let Some(forwarding) = forwarding {
-            // It answers at once, and only a bug could make it fail.
+            // It answers soon, and only a bug could make it fail.
             let _ = forwarding.await;
         }
         self.fallback.late.close().await;

@@ -129,6 +129,8 @@ fn handlers_publish_into_it_and_it_is_bounded() {
     );
     let site = Site::new(&config);
     let server = site.start();
+    // Nobody reads the queue: it is reached a moment later.
+    server.eventually("it is ready", |server| server.get("/readyz").status == 200);
     redis.stop();
     server.accept("events", "1", &Value::Null);
     server.ended(1);

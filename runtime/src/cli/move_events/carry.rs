@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reading::Reading;
 use crate::cli::direct;
-use crate::cli::output::CliError;
+use crate::cli::output::{CliError, note};
 use crate::clock::{self, Timestamp};
 use crate::queue::batch::split;
 use crate::queue::waits::{Waiters, Waiting, Waits};
@@ -162,7 +162,7 @@ impl Carrier<'_> {
                         held_told = true;
                         let seconds = HELD_MAX.as_secs();
                         let (from, name) = (self.from.0, &self.reading.subscription);
-                        crate::cli::output::note(&format!(
+                        note(&format!(
                             "another process holds {events} events of `{name}` in `{from}`: waiting for them, at most {seconds} s"
                         ));
                     }

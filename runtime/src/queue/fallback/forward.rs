@@ -18,6 +18,9 @@ const BATCH: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 /// Waits between tries while the broker is away. Nothing tells that it is back, but publishes of others that succeed.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How long what is under way may take once the queue is closed: what the broker has taken by then should not be given to it again.
+const END_MAX: Duration = Duration::from_secs(2);
+
 /// How long an event is left alone that the broker refuses by itself: somebody has to change something first.
 const REFUSED: Duration = Duration::from_secs(60);
 
@@ -31,9 +34,12 @@ pub(super) struct Forwarder {
 impl Forwarder {
     /// Runs until the queue is closed. What is held then stays in the fallback.
     pub(super) async fn run(self) {
-        let closed = self.closed.clone();
+        let overdue = async {
+            self.closed.cancelled().await;
+            tokio::time::sleep(END_MAX).await;
+        };
         tokio::select! {
-            () = closed.cancelled() => {}
+            () = overdue => {}
             () = self.forward() => {}
         }
     }
@@ -41,7 +47,11 @@ impl Forwarder {
     async fn forward(&self) {
         let mut failures = 0;
         loop {
-            match self.fallback.late.pull(SUBSCRIPTION, BATCH).await {
+            let pulled = tokio::select! {
+                () = self.closed.cancelled() => return,
+                pulled = self.fallback.late.pull(SUBSCRIPTION, BATCH) => pulled,
+            };
+            match pulled {
                 Ok(pulled) => {
                     failures = 0;
                     for batch in split(pulled) {
@@ -61,10 +71,10 @@ impl Forwarder {
         }
     }
 
-    /// Publishes a batch, whatever time it takes, and acknowledges it.
+    /// Publishes a batch, whatever time it takes, and acknowledges it; nothing more once the queue is closed.
     async fn send(&self, batch: Vec<Delivery>) {
         let mut failures = 0;
-        loop {
+        while !self.closed.is_cancelled() {
             let publishes = batch.iter().map(|delivery| Publish { event: Arc::clone(&delivery.event), due: None }).collect();
             let published = tokio::time::timeout(ANSWER_MAX, self.main.publish(publishes)).await;
             match published {
@@ -80,6 +90,7 @@ impl Forwarder {
             tokio::select! {
                 () = tokio::time::sleep(wait(failures, fastrand::f64())) => {}
                 () = self.fallback.reached.notified() => {}
+                () = self.closed.cancelled() => {}
             }
         }
     }
