@@ -20,6 +20,7 @@ mod running;
 mod settle;
 mod store;
 mod tables;
+mod waits;
 mod writer;
 
 use std::collections::VecDeque;
@@ -38,6 +39,7 @@ use self::row::Row;
 use self::running::Running;
 use self::store::{Opener, Store};
 use self::writer::{Recovery, Writer};
+use super::waits::Waits;
 use super::{
     BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
 };
@@ -266,6 +268,10 @@ impl Queue for DiskQueue {
 
     fn health(&self) -> Health {
         Health { connected_once: true, error: self.shared.store.broken() }
+    }
+
+    fn waits(&self) -> Option<&dyn Waits> {
+        Some(self)
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -36,6 +36,7 @@ async fn opened_as(url: &str, process: &str) -> Result<Arc<dyn Queue>, QueueErro
         process: process.to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        map: None,
         store: None,
     };
     open(&url, opening).await

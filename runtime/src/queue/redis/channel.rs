@@ -78,7 +78,7 @@ impl ChannelQueue {
             name: opening.name.clone(),
             redis,
             channel: url.channel.clone(),
-            wrapping: Wrapping::new(&opening.name, &opening.kind),
+            wrapping: Wrapping::of(opening),
             buffer: MemoryQueue::new(&opening.name, BUFFER_BYTES),
             standing: watch::Sender::new(Standing::Begun),
             connected_once: AtomicBool::new(false),

@@ -73,7 +73,7 @@ impl Shared {
         Ok(Self {
             name: opening.name.clone(),
             url: url.to_string(),
-            wrapping: Wrapping::new(&opening.name, &opening.kind),
+            wrapping: Wrapping::of(opening),
             redis: Arc::new(Redis::new(&url.server)?),
             keys: Keys::of(&url.key),
             kind: url.kind,
