@@ -113,6 +113,11 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                     let message = format!("queues `{other}` and `{name}` have the same stream");
                     section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
                 }
+            if let Some(QueueUrl::Redis(stream)) = &url
+                && let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned())
+            {
+                let message = format!("queues `{other}` and `{name}` have the same stream");
+                section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
             }
             if url.as_ref().is_some_and(QueueUrl::takes_group) {
                 seen.groups.insert(name.to_owned(), field);

@@ -260,22 +260,16 @@ impl Subscription {
 
     fn renew(&self, beat: Duration) {
         let at = Instant::now();
-        let mut touches: Vec<(Arc<Feed>, Vec<(Position, MessageId)>)> =
-            self.feeds().into_iter().map(|feed| (feed, Vec::new())).collect();
-        let mut hold = self.inbox.hold();
-        for (position, held) in hold.iter() {
-            let due = at.duration_since(held.renewed) >= beat;
-            let of_feed = touches.iter_mut().find(|(feed, _)| due && Arc::ptr_eq(feed, &held.token.feed));
-            if let Some((_, touched)) = of_feed {
-                touched.push((position, held.token.id));
-            }
-        }
-        for (feed, touched) in touches.iter().filter(|(_, touched)| !touched.is_empty()) {
-            if feed.wire.put(|out| touched.iter().for_each(|(_, id)| command::touch(out, *id))).is_none() {
+        for feed in self.feeds() {
+            let mut hold = self.inbox.hold();
+            let due = |held: &Held<Token>| Arc::ptr_eq(&held.token.feed, &feed) && at.duration_since(held.renewed) >= beat;
+            let touched: Vec<(Position, MessageId)> =
+                hold.iter().filter(|(_, held)| due(held)).map(|(position, held)| (position, held.token.id)).collect();
+            if touched.is_empty() || feed.wire.put(|out| touched.iter().for_each(|(_, id)| command::touch(out, *id))).is_none() {
                 continue;
             }
             for (position, _) in touched {
-                if let Some(held) = hold.get_mut(*position) {
+                if let Some(held) = hold.get_mut(position) {
                     held.renewed = at;
                 }
             }
