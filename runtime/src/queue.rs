@@ -7,6 +7,8 @@
 pub mod conformance;
 pub mod disk;
 mod inbox;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod ledger;
 pub mod memory;
 #[cfg(feature = "nats")]
@@ -377,6 +379,8 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "nats")]
         url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
+        #[cfg(feature = "kafka")]
+        url::QueueUrl::Kafka(url) => Ok(kafka::KafkaQueue::open(url, &opening).await?),
         url::QueueUrl::Disk(folder) => {
             let folder = folder.clone();
             let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;

@@ -10,6 +10,11 @@
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
 //! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
 //!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
+//! kafka://[user:password@]host:9092[,host:9092…]/topic     a topic of Apache Kafka; `kafka+ssl://` with TLS
+//!         partitions=N, replication=N     make the topic if it is not there
+//!         lease=30s, rebalance=60s     how long a process may be silent; how long runs may go on when partitions move
+//!         protocol=consumer     the group protocol of Kafka 4 (KIP-848); member=static     keep partitions over a restart
+//!         compression=none|gzip|snappy|lz4|zstd; sasl=plain|scram-sha-256|scram-sha-512; group=, ca=, cert=, key=     as above
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -18,12 +23,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 13] = [
+const LATER: [&str; 12] = [
     "nsq",
     "nsq+lookup",
     "amqp",
     "amqps",
-    "kafka",
     "mqtt",
     "mqtts",
     "pulsar",
@@ -35,7 +39,7 @@ const LATER: [&str; 13] = [
 ];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `kafka://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,9 @@ pub enum QueueUrl {
     /// `nats://…/subject?stream=`.
     #[cfg(feature = "nats")]
     JetStream(Box<super::nats::url::JetStreamUrl>),
+    /// `kafka://…/topic`.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<super::kafka::url::TopicUrl>),
 }
 
 impl QueueUrl {
@@ -85,6 +92,10 @@ impl QueueUrl {
             "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
+            #[cfg(feature = "kafka")]
+            "kafka" | "kafka+ssl" => Ok(Self::Kafka(Box::new(super::kafka::url::TopicUrl::parse(text, base)?))),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" | "kafka+ssl" => Err("this build has no Kafka (build it with the cargo feature `kafka`, or `full`)".to_owned()),
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
             other => Err(format!("scheme `{other}` is not known (known: {KNOWN})")),
         }
@@ -100,6 +111,8 @@ impl QueueUrl {
             Self::Redis(_) => "redis",
             #[cfg(feature = "nats")]
             Self::JetStream(_) => "jetstream",
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => "kafka",
         }
     }
 }
@@ -114,6 +127,8 @@ impl fmt::Display for QueueUrl {
             Self::Redis(stream) => stream.fmt(f),
             #[cfg(feature = "nats")]
             Self::JetStream(stream) => stream.fmt(f),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.fmt(f),
         }
     }
 }
