@@ -106,6 +106,16 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                     seen.groups.insert(name.to_owned(), field);
                 }
             }
+            #[cfg(feature = "kafka")]
+            if let Some(QueueUrl::Kafka(topic)) = &url {
+                if let Some(other) = seen.streams.insert(topic.to_string(), name.to_owned()) {
+                    let message = format!("queues `{other}` and `{name}` have the same topic");
+                    section.reader.refuse(&field, message, "a topic of its own for each queue".to_owned(), None);
+                }
+                if topic.group.is_some() {
+                    seen.groups.insert(name.to_owned(), field);
+                }
+            }
             url
         }
         None => {

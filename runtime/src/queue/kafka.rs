@@ -22,6 +22,7 @@ mod message;
 mod offsets;
 mod publish;
 mod reader;
+mod retry;
 mod shared;
 mod subscription;
 pub mod url;
@@ -158,7 +159,7 @@ impl Queue for KafkaQueue {
             if self.shared.closed.is_cancelled() {
                 return Err(QueueError::Closed);
             }
-            self.shared.find_or_adopt(subscription).settle(&batch).await
+            self.shared.settle(&self.shared.find_or_adopt(subscription), batch).await
         })
     }
 

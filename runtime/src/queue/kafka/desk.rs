@@ -22,6 +22,10 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::queue::{Delivery, Position, QueueError, Settle, Settlement, Tries};
 
+/// Copies that wait long and are held for it, and their bytes. With more of them in one partition those behind come late.
+const LONG_MAX: usize = 1_000;
+const LONG_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// An event that has come.
 #[derive(Debug, Clone)]
 pub(super) struct Came {
@@ -77,6 +81,8 @@ pub(super) struct Desk {
     held: HashMap<Position, Held>,
     ready: BTreeMap<u64, Position>,
     waiting: BTreeSet<(Timestamp, Position)>,
+    /// Copies that wait long, and their bytes: they have a bound of their own, or they would hold up what is new.
+    long: (usize, usize),
     /// What waiting pulls ask for.
     pub(super) wanted: usize,
     /// The most that is held at once.
@@ -94,6 +100,7 @@ impl Default for Desk {
             held: HashMap::new(),
             ready: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            long: (0, 0),
             wanted: 0,
             most: usize::MAX,
             arrivals: 0,
@@ -114,12 +121,14 @@ impl Desk {
     /// How many more are asked for than have come, and may be held.
     pub(super) fn missing(&self) -> usize {
         let coming = self.ready.len() + self.parts.values().map(|part| part.starting).sum::<usize>();
-        self.wanted.saturating_sub(coming).min(self.most.saturating_sub(self.held.len()))
+        self.wanted.saturating_sub(coming).min(self.most.saturating_sub(self.held.len() - self.long.0))
     }
 
     /// Whether the next record of a partition may be taken.
     pub(super) fn may_take(&self, slot: Slot) -> bool {
-        self.parts.get(&slot).is_some_and(Part::may_take)
+        let (count, bytes) = self.long;
+        let room = !slot.retry || (count < LONG_MAX && bytes < LONG_BYTES_MAX);
+        room && self.parts.get(&slot).is_some_and(Part::may_take)
     }
 
     /// Takes in what has come; whether pulls are to be woken.
@@ -140,24 +149,14 @@ impl Desk {
         self.wait_or_get_ready(position, note.due.filter(|due| *due > now))
     }
 
-    /// A record can't be read: it has ended, or its partition would stand still for ever.
-    pub(super) fn skip(&mut self, slot: Slot, offset: i64) {
-        if let Some(part) = self.parts.get_mut(&slot)
-            && part.see(offset)
-        {
-            part.window.end(offset);
-            part.changed();
-        }
-    }
-
     /// What is due gets ready; whether pulls are to be woken.
     pub(super) fn get_due(&mut self, now: Timestamp) -> bool {
         let mut woken = false;
         while let Some((due, position)) = self.waiting.first().copied()
             && due <= now
         {
-            self.waiting.pop_first();
             woken |= self.get_ready(position);
+            self.waiting.remove(&(due, position));
         }
         woken
     }
@@ -187,10 +186,18 @@ impl Desk {
     fn set(&mut self, position: Position, state: State) {
         let Some(held) = self.held.get_mut(&position) else { return };
         self.ready.remove(&held.arrival);
+        let bytes = held.came.event.size();
+        let long = Slot::of(position).0.retry;
         if let State::Waiting(due) = held.state {
             self.waiting.remove(&(due, position));
+            if long {
+                self.long = (self.long.0 - 1, self.long.1 - bytes);
+            }
         }
         held.state = state;
+        if long && matches!(state, State::Waiting(_)) {
+            self.long = (self.long.0 + 1, self.long.1 + bytes);
+        }
         match state {
             State::Ready => drop(self.ready.insert(held.arrival, position)),
             State::Waiting(due) => drop(self.waiting.insert((due, position))),

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use crate::queue::{Publish, QueueError};
 
 /// The attribute whose value is the key of a record.
-const KEY: &str = "partitionkey";
+pub(super) const KEY: &str = "partitionkey";
 
 /// What a record takes beside its headers, key and payload, at most.
 const FRAME_BYTES: u64 = 128;

@@ -41,6 +41,8 @@ pub(super) struct Subscription {
     pub(super) left: CancellationToken,
     /// There is a topic of long waits.
     pub(super) has_retries: AtomicBool,
+    /// It is not there, and may not be made.
+    pub(super) no_retries: AtomicBool,
     /// When the reader last went round, and whether it has heard from the broker since it was late.
     seen: Mutex<Seen>,
 }
@@ -75,6 +77,7 @@ impl Subscription {
             removed: AtomicBool::new(false),
             left: CancellationToken::new(),
             has_retries: AtomicBool::new(false),
+            no_retries: AtomicBool::new(false),
             seen: Mutex::new(Seen { at: Instant::now(), sure: true }),
         })
     }

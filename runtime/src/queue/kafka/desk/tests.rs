@@ -201,6 +201,24 @@ fn a_log_that_begins_anew_is_read_from_its_beginning() {
 }
 
 #[test]
+fn copies_that_wait_long_hold_up_nothing_new() {
+    let retries = Slot { retry: true, partition: 0 };
+    let mut desk = Desk { most: 2, ..desk(10..10) };
+    desk.assign(retries, Window::new(0));
+    commit(&mut desk);
+    let due = Some(NOW.after(Duration::from_secs(600)));
+    for offset in 0..LONG_MAX as i64 {
+        assert!(desk.may_take(retries));
+        desk.take(retries, Came { own: Note { tries: tries(3), due }, ..came(offset) }, NOW);
+        commit(&mut desk);
+    }
+    assert_eq!((desk.may_take(retries), desk.may_take(SLOT), desk.missing()), (false, true, 2));
+    assert!(desk.get_due(due.unwrap()));
+    let came = desk.hand_out(9);
+    assert!(came.len() == 9 && came[0].tries == tries(3) && desk.may_take(retries));
+}
+
+#[test]
 fn no_more_is_asked_for_than_may_be_held() {
     let mut desk = Desk { most: 3, ..desk(10..12) };
     assert_eq!(desk.missing(), 1);
