@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+pub mod floor;
 mod inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka;
