@@ -84,6 +84,17 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Queues {
     Queues { configs, names, groups: seen.groups }
 }
 
+/// Of a queue whose subscriptions are the broker's: where it is, what that is called, and whether its URL names a group.
+fn shared(url: &QueueUrl) -> Option<(String, &'static str, bool)> {
+    match url {
+        #[cfg(feature = "redis")]
+        QueueUrl::Redis(stream) => Some((stream.to_string(), "stream", stream.group.is_some())),
+        #[cfg(feature = "kafka")]
+        QueueUrl::Kafka(topic) => Some((topic.to_string(), "topic", topic.group.is_some())),
+        _ => None,
+    }
+}
+
 fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<QueueConfig> {
     section.later(&["key", "fallback", "map"]);
     let url = match section.take("url") {
@@ -96,23 +107,12 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                 let message = format!("queues `{other}` and `{name}` have the same folder");
                 section.reader.refuse(&field, message, "a folder of its own for each queue".to_owned(), None);
             }
-            #[cfg(feature = "redis")]
-            if let Some(QueueUrl::Redis(stream)) = &url {
-                if let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned()) {
-                    let message = format!("queues `{other}` and `{name}` have the same stream");
-                    section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
+            if let Some((place, what, has_group)) = url.as_ref().and_then(shared) {
+                if let Some(other) = seen.streams.insert(place, name.to_owned()) {
+                    let message = format!("queues `{other}` and `{name}` have the same {what}");
+                    section.reader.refuse(&field, message, format!("a {what} of its own for each queue"), None);
                 }
-                if stream.group.is_some() {
-                    seen.groups.insert(name.to_owned(), field);
-                }
-            }
-            #[cfg(feature = "kafka")]
-            if let Some(QueueUrl::Kafka(topic)) = &url {
-                if let Some(other) = seen.streams.insert(topic.to_string(), name.to_owned()) {
-                    let message = format!("queues `{other}` and `{name}` have the same topic");
-                    section.reader.refuse(&field, message, "a topic of its own for each queue".to_owned(), None);
-                }
-                if topic.group.is_some() {
+                if has_group {
                     seen.groups.insert(name.to_owned(), field);
                 }
             }

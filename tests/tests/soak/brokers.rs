@@ -1,6 +1,6 @@
 //! The adapters: a broker for each, and the URL of a queue on it.
 
-use weir_tests::brokers::{nats, server};
+use weir_tests::brokers::{kafka, nats, server};
 use weir_tests::redis::{Keeps, RedisServer};
 
 use super::run::{Broker, Soak};
@@ -32,4 +32,12 @@ fn jetstream() {
     let nats = nats::start("");
     let url = format!("{}/soak.new?stream=soak&lease=5s", nats.url());
     Soak::new("jetstream", &url).run(nats);
+}
+
+#[test]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+fn kafka_topic() {
+    let kafka = kafka::start("");
+    let url = format!("{}/soak?partitions=4&lease=5s", kafka.url());
+    Soak::new("kafka", &url).run(kafka);
 }

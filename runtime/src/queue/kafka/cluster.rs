@@ -1,7 +1,7 @@
 //! Questions to a cluster that have nothing to do with reading or publishing: which partitions there are, how far they go, what groups have
 //! committed, and what has to be made or removed. Everything here blocks: it is called from tokio's blocking threads and from readers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -12,6 +12,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 
 use super::client::{self, ANSWER_MAX, Context, failed, refuses};
+use super::lock;
 use super::offsets::{self, Committed};
 use super::url::TopicUrl;
 use super::waker::Waker;
@@ -34,6 +35,8 @@ pub(super) struct Cluster {
     /// A client without a group; of the kind that never makes a topic by asking for it.
     probe: BaseConsumer<Context>,
     context: Context,
+    /// Looks at single records; made when one is looked at.
+    looking: Mutex<Option<BaseConsumer<Context>>>,
 }
 
 impl Cluster {
@@ -43,12 +46,9 @@ impl Cluster {
     /// When the settings can't be used: a certificate that can't be read, for example.
     pub(super) fn new(url: &TopicUrl, queue: &str, process: &str, waker: Arc<Waker>) -> Result<Self, QueueError> {
         let context = Context::new(queue, waker);
-        let mut config = client::config(url, process);
-        // It looks at single records only.
-        config.set("queued.min.messages", "1").set("queued.max.messages.kbytes", "1024").set("fetch.message.max.bytes", "65536");
-        config.set("auto.offset.reset", "earliest");
+        let config = client::config(url, process);
         let probe = config.create_with_context(context.clone()).map_err(|error| failed(&format!("`{url}`"), &error))?;
-        Ok(Self { url: url.clone(), process: process.to_owned(), probe, context })
+        Ok(Self { url: url.clone(), process: process.to_owned(), probe, context, looking: Mutex::default() })
     }
 
     /// The partitions of a topic; none: there is no such topic. Waits for the cluster for so long.
@@ -119,8 +119,8 @@ impl Cluster {
     /// Commits for a group that nobody is in.
     pub(super) fn commit(&self, group: &str, topic: &str, all: &[(i32, i64, String)]) -> Result<(), QueueError> {
         let what = format!("consumer group `{group}`");
-        let mut config = client::member(&self.url, &self.process, group);
-        config.remove("group.instance.id");
+        let mut config = client::config(&self.url, &self.process);
+        config.set("group.id", group);
         let consumer: BaseConsumer<Context> =
             config.create_with_context(self.context.closing()).map_err(|error| failed(&what, &error))?;
         let mut list = TopicPartitionList::new();
@@ -132,20 +132,30 @@ impl Cluster {
         consumer.commit(&list, CommitMode::Sync).map_err(|error| self.explain(&what, &error))
     }
 
-    /// When the record at an offset, or the first after it, was published; none: it did not come in time.
-    pub(super) fn published(&self, topic: &str, partition: i32, offset: i64) -> Option<Timestamp> {
+    /// When the record at an offset, or the first after it, was published; none: it did not come in time. The group is one that we may
+    /// read as: librdkafka asks for one, and joins none.
+    pub(super) fn published(&self, (group, topic): (&str, &str), partition: i32, offset: i64) -> Option<Timestamp> {
+        let mut looking = lock(&self.looking);
+        if looking.is_none() {
+            let mut config = client::config(&self.url, &self.process);
+            // Single records.
+            config.set("group.id", group).set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+            config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
+            *looking = config.create_with_context(self.context.closing()).ok();
+        }
+        let consumer: &BaseConsumer<Context> = looking.as_ref()?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).ok()?;
-        self.probe.assign(&list).ok()?;
+        consumer.assign(&list).ok()?;
         let begun = Instant::now();
         let mut published = None;
         while published.is_none() && begun.elapsed() < ANSWER_MAX / 5 {
-            if let Some(Ok(record)) = self.probe.poll(LOOK) {
+            if let Some(Ok(record)) = consumer.poll(LOOK) {
                 published = record.timestamp().to_millis().map(|millis| Timestamp(u64::try_from(millis).unwrap_or(0)));
             }
         }
         // What it read ahead is of no use.
-        let _ = self.probe.unassign();
+        let _ = consumer.unassign();
         published
     }
 

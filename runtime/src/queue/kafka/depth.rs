@@ -111,7 +111,7 @@ fn add(
             let mut oldest = ours.and_then(|ours| ours.oldest);
             if oldest.is_none() && *left > 0 {
                 *left -= 1;
-                oldest = cluster.published(topic, *partition, base.max(*low));
+                oldest = cluster.published((&group.group, topic), *partition, base.max(*low));
             }
             depth.oldest = [depth.oldest, oldest].into_iter().flatten().min();
         }

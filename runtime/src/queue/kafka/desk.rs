@@ -140,7 +140,8 @@ impl Desk {
             self.assign(slot, Window::new(came.offset));
         }
         let Some(part) = self.parts.get_mut(&slot) else { return false };
-        if !part.see(came.offset) || self.held.contains_key(&position) {
+        let is_here = self.held.get(&position).is_some_and(|held| held.state != State::Lapsed);
+        if !part.see(came.offset) || is_here {
             return false;
         }
         let note = part.window.note_of(came.offset).unwrap_or(came.own);
@@ -454,8 +455,15 @@ impl Desk {
         (out, base.and_then(|position| self.held.get(&position)).map(|held| held.came.first_seen))
     }
 
+    /// What has lapsed while it was out, once; it need not be settled.
     pub(super) fn take_lapsed(&mut self) -> Vec<Position> {
-        std::mem::take(&mut self.lapsed)
+        let lapsed = std::mem::take(&mut self.lapsed);
+        for position in &lapsed {
+            if self.held.get(position).is_some_and(|held| held.state == State::Lapsed) {
+                self.held.remove(position);
+            }
+        }
+        lapsed
     }
 
     pub(super) fn failures(&self) -> u64 {

@@ -212,3 +212,76 @@ async fn a_handler_that_stands_still_holds_no_more_than_its_window() {
     assert!(!pull(&*queue, 100).await.is_empty());
     queue.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+async fn users_log_in_and_the_others_are_told_why_not() {
+    let server = kafka::start_guarded(false);
+    let at = |login: &str, topic: &str| server.url().replace("//", &format!("//{login}@")) + topic;
+    for (login, mechanism) in [("ann:s3cret", "plain"), ("ann:s3cret", "scram-sha-512")] {
+        let queue = opened(&at(login, &format!("/{}?partitions=1&sasl={mechanism}", fresh())), None).await.unwrap();
+        queue.subscribe("h", Start::New).await.unwrap();
+        queue.publish(vec![event("1", None)]).await.unwrap();
+        ack(&*queue, pull(&*queue, 1).await).await;
+        queue.close().await;
+    }
+    let port = server.port();
+    for (login, query, says) in [
+        ("ann:wr0ng", "?partitions=1", "[check user, password and `sasl=` of the URL]"),
+        ("ann:wr0ng", "?partitions=1&sasl=scram-sha-512", "[check user, password and `sasl=` of the URL]"),
+        ("ann:s3cret", "?partitions=1&sasl=scram-sha-256", "sasl"),
+        ("bob:s3cret", "", "topic `orders`"),
+    ] {
+        let error = opened(&at(login, &format!("/orders{query}")), None).await.err();
+        let Some(QueueError::Invalid(text)) = &error else { panic!("{login}{query}: {error:?}") };
+        let named = text.starts_with(&format!("`kafka://127.0.0.1:{port}/orders`: ")) && text.to_lowercase().contains(says);
+        assert!(named && !text.contains("s3cret") && !text.contains("wr0ng"), "{login}{query}: {text}");
+        println!("{login}{query}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+async fn connections_are_secured() {
+    let server = kafka::start_guarded(true);
+    let ca = server.folder().join("ca.pem");
+    let url = server.url().replace("kafka://", "kafka+ssl://ann:s3cret@");
+    let queue = opened(&format!("{url}/{}?partitions=1&ca={}", fresh(), ca.display()), None).await.unwrap();
+    queue.subscribe("h", Start::New).await.unwrap();
+    queue.publish(vec![event("1", None)]).await.unwrap();
+    ack(&*queue, pull(&*queue, 1).await).await;
+    queue.close().await;
+    let stranger = opened(&format!("{url}/{}?partitions=1", fresh()), None).await.err();
+    assert!(matches!(&stranger, Some(QueueError::Invalid(text)) if text.contains("check `ca=`")), "{stranger:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+async fn a_long_wait_holds_no_watermark_and_outlives_the_process() {
+    let url = topic(shared(), 1);
+    let queue = opened(&url, None).await.unwrap();
+    queue.subscribe("h", Start::New).await.unwrap();
+    queue.publish(vec![event("long", None), event("other", None)]).await.unwrap();
+    let mut came = Vec::new();
+    while came.len() < 2 {
+        came.extend(pull(&*queue, 2).await);
+    }
+    let tries = weir_runtime::queue::Tries { failed: 3, outside: 2, outside_since: Some(weir_runtime::clock::Timestamp(7)) };
+    let due = weir_runtime::clock::now().after(Duration::from_secs(63));
+    let first_seen = came[0].first_seen;
+    let batch: Vec<_> = came.into_iter().map(|delivery| {
+        let settle = if delivery.event.id == "long" { Settle::Retry { due, tries } } else { Settle::Ack };
+        delivery.settle(settle).1
+    }).collect();
+    assert!(queue.settle("h", batch).await.unwrap().is_empty());
+    let depth = queue.depth().await.unwrap();
+    assert_eq!((depth.events, depth.subscriptions.len()), (Some(1), 1), "{depth:?}");
+    queue.close().await;
+    let queue = opened(&url, None).await.unwrap();
+    let came = tokio::time::timeout(Duration::from_secs(90), queue.pull("h", ONE)).await.unwrap().unwrap();
+    assert!(weir_runtime::clock::now() >= due);
+    assert_eq!((came[0].event.id.as_str(), came[0].tries, came[0].first_seen), ("long", tries, first_seen));
+    ack(&*queue, came).await;
+    assert_eq!(queue.depth().await.unwrap().events, Some(0));
+    queue.close().await;
+}

@@ -147,12 +147,12 @@ fn a_partition_that_is_closed_leaves_no_suspicion() {
     desk.note(SLOT.position(11), tries(1));
     settle(&mut desk, 12, Settle::Retry { due: NOW.after(Duration::from_secs(5)), tries: tries(4) });
     assert!(desk.close(&[SLOT]));
+    assert_eq!(settle(&mut desk, 10, Settle::Ack).late, [SLOT.position(10)]);
     let mut told = desk.take_lapsed();
     told.sort();
     assert_eq!(told, [SLOT.position(10), SLOT.position(11)]);
     let window = commit(&mut desk).remove(0).1;
     assert_eq!((window.open(), window.note_of(11), window.note_of(12).map(|note| note.tries)), (10, None, Some(tries(4))));
-    assert_eq!(settle(&mut desk, 10, Settle::Ack).late, [SLOT.position(10)]);
 }
 
 #[test]
@@ -183,8 +183,8 @@ fn a_lost_partition_makes_settlements_late() {
     let mut settled = settle(&mut desk, 10, Settle::Ack);
     assert!(desk.lose(&[SLOT]));
     assert!(settled.waits[0].1.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
-    assert_eq!(desk.take_lapsed(), [SLOT.position(11)]);
     assert_eq!(settle(&mut desk, 11, Settle::Ack).late, [SLOT.position(11)]);
+    assert_eq!(desk.take_lapsed(), [SLOT.position(11)]);
     // It comes back to us: a commit of before says nothing of it.
     let stale = { let mut other = self::desk(10..10); other.touch(); other.plan() };
     desk.assign(SLOT, Window::new(10));
