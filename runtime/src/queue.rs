@@ -3,6 +3,8 @@
 //! An adapter translates between this contract and its broker. It reports; it never retries, decides or logs a failure twice:
 //! retries, dead letters, limits and reconnecting live once, above the adapters.
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
@@ -291,6 +293,8 @@ pub struct Features {
     pub shared: bool,
     /// Longest that a delivery can be kept unsettled; none: as long as the process lives.
     pub hold: Option<Duration>,
+    /// A subscription can begin with what was published before it was made.
+    pub history: bool,
 }
 
 impl Features {
@@ -307,6 +311,7 @@ impl Features {
         bounded: true,
         shared: false,
         hold: None,
+        history: true,
     };
 }
 
@@ -373,6 +378,8 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
     let Opening { name, max_size_bytes, .. } = opening.clone();
     match url {
         url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        #[cfg(feature = "amqp")]
+        url::QueueUrl::Amqp(url) => Ok(amqp::AmqpQueue::open(url, &opening).await?),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "nats")]

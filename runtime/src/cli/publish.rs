@@ -157,6 +157,8 @@ fn name_of(url: &QueueUrl) -> String {
         QueueUrl::Redis(stream) => stream.stream.to_lowercase(),
         #[cfg(feature = "nats")]
         QueueUrl::JetStream(stream) => stream.stream.to_lowercase(),
+        #[cfg(feature = "amqp")]
+        QueueUrl::Amqp(url) => url.place.name().to_lowercase(),
     };
     let name: String = folder.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
     if name.starts_with(|c: char| c.is_ascii_lowercase()) { name } else { url.adapter().to_owned() }

@@ -45,19 +45,7 @@ pub(super) fn run_to(args: &Queues, global: &Global, output: &mut Output) -> Res
 }
 
 /// What both embedded queues promise, for those that are not opened.
-const AT_LEAST_ONCE: Features = Features {
-    at_least_once: true,
-    durable: false,
-    groups: true,
-    ordered: true,
-    delay: true,
-    counts_tries: true,
-    stable_position: true,
-    depth: true,
-    bounded: true,
-    shared: false,
-    hold: None,
-};
+const AT_LEAST_ONCE: Features = Features { durable: false, ..Features::LASTING };
 
 fn ask(config: &Config) -> Result<Vec<QueueStatus>, CliError> {
     config.queues.iter().map(|(name, queue)| ask_one(config, name, queue)).collect()

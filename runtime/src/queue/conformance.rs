@@ -110,6 +110,7 @@ enum Need {
     Shared,
     Lease,
     Broker,
+    History,
 }
 
 impl Need {
@@ -127,6 +128,7 @@ impl Need {
             Self::Shared => features.shared,
             Self::Lease => place.lease().is_some(),
             Self::Broker => place.has_broker(),
+            Self::History => features.history,
         }
     }
 
@@ -144,6 +146,7 @@ impl Need {
             Self::Shared => "shared",
             Self::Lease => "lease",
             Self::Broker => "restart_broker",
+            Self::History => "history",
         }
     }
 }

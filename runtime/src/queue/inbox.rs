@@ -96,6 +96,11 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Waits until pulls ask for more than before. For one reader.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
     /// Puts in what has come.
     pub(super) fn put(&self, came: impl IntoIterator<Item = (Delivery, T)>) {
         let mut hold = self.hold();

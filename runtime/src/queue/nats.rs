@@ -136,6 +136,7 @@ impl Queue for JetStreamQueue {
             bounded: false,
             shared: true,
             hold: None,
+            ..Features::LASTING
         }
     }
 

@@ -10,6 +10,15 @@
 //!         ca=FILE       (rediss) certificates that sign the server's own; cert=FILE, key=FILE: our own
 //! nats://[user:password@|token@]host:4222/subject?stream=S     a NATS JetStream stream; `tls://` a connection that must be secured
 //!         lease=, group=, ca=, cert=, key=     as above; creds=FILE  NATS credentials
+//! amqp://[user:password@]host:5672/vhost/queue     a queue of RabbitMQ; the virtual host `/` is written `%2F`; `amqps://` with TLS
+//! amqp://host:5672/vhost[/name]?exchange=e         an exchange, with a queue for each handler: `<group>-<handler>.<name, or the exchange>`
+//!         routing=KEY           what its queues are bound with, once or more; default: `#`
+//!         exchange-type=topic   what it is, or is made as: direct, topic, fanout; default: whatever is there, else topic
+//!         publish-key=KEY       what is published with; default: `routing` if that is one key without wildcards, else the event's type
+//!         queue-type=quorum     what queues are made as: or classic
+//!         hold=30m              the server's `consumer_timeout`: how long a delivery can be kept
+//!         heartbeat=10s         how often each side shows that it is there, 1s to 60s; a cut connection is noticed after two
+//!         ca=, cert=, key=      (amqps) as above; with a certificate and no user, the server takes the user from it (EXTERNAL)
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -18,11 +27,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 13] = [
+const LATER: [&str; 11] = [
     "nsq",
     "nsq+lookup",
-    "amqp",
-    "amqps",
     "kafka",
     "mqtt",
     "mqtts",
@@ -35,7 +42,7 @@ const LATER: [&str; 13] = [
 ];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT?stream=NAME`, `amqp://…/VHOST/QUEUE`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +57,9 @@ pub enum QueueUrl {
     /// `nats://…/subject?stream=`.
     #[cfg(feature = "nats")]
     JetStream(Box<super::nats::url::JetStreamUrl>),
+    /// `amqp://…/vhost/queue`, or with `exchange=`.
+    #[cfg(feature = "amqp")]
+    Amqp(Box<super::amqp::url::AmqpUrl>),
 }
 
 impl QueueUrl {
@@ -85,6 +95,10 @@ impl QueueUrl {
             "nats" | "tls" => Ok(Self::JetStream(Box::new(super::nats::url::JetStreamUrl::parse(text, base)?))),
             #[cfg(not(feature = "nats"))]
             "nats" | "tls" => Err("this build has no NATS (build it with the cargo feature `nats`)".to_owned()),
+            #[cfg(feature = "amqp")]
+            "amqp" | "amqps" => Ok(Self::Amqp(Box::new(super::amqp::url::AmqpUrl::parse(text, base)?))),
+            #[cfg(not(feature = "amqp"))]
+            "amqp" | "amqps" => Err("this build has no RabbitMQ (build it with the cargo feature `amqp`)".to_owned()),
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
             other => Err(format!("scheme `{other}` is not known (known: {KNOWN})")),
         }
@@ -100,6 +114,8 @@ impl QueueUrl {
             Self::Redis(_) => "redis",
             #[cfg(feature = "nats")]
             Self::JetStream(_) => "jetstream",
+            #[cfg(feature = "amqp")]
+            Self::Amqp(_) => "amqp",
         }
     }
 }
@@ -114,6 +130,8 @@ impl fmt::Display for QueueUrl {
             Self::Redis(stream) => stream.fmt(f),
             #[cfg(feature = "nats")]
             Self::JetStream(stream) => stream.fmt(f),
+            #[cfg(feature = "amqp")]
+            Self::Amqp(place) => place.fmt(f),
         }
     }
 }

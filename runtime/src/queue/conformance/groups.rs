@@ -17,13 +17,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "first_subscriptions_see_what_waited",
         checks: "what was published before there was any subscription is seen by all the first ones, whatever `start` says",
-        needs: &[Need::Groups],
+        needs: &[Need::Groups, Need::History],
         run: |adapter| Box::pin(first_subscriptions_see_what_waited(adapter)),
     },
     Scenario {
         name: "start_decides_where_to_begin",
         checks: "a later subscription begins with what is published after it, or with the oldest event still there",
-        needs: &[Need::Groups],
+        needs: &[Need::Groups, Need::History],
         run: |adapter| Box::pin(start_decides_where_to_begin(adapter)),
     },
     Scenario {

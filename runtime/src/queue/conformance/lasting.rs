@@ -43,7 +43,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "subscriptions_outlive_the_process",
         checks: "subscriptions are remembered with their place, and events that only an absent one has not seen are kept",
-        needs: &[Need::Durable, Need::Groups],
+        needs: &[Need::Durable, Need::Groups, Need::History],
         run: |adapter| Box::pin(subscriptions_outlive_the_process(adapter)),
     },
     Scenario {
