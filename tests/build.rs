@@ -14,8 +14,10 @@ use std::process::Command;
 const TARGET: &str = "wasm32-wasip2";
 
 /// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
-const SUITES: [&str; 13] =
-    ["outcome", "event", "limit", "import", "load", "publish", "keyvalue", "batch", "server", "chaos", "weeks", "case", "http"];
+const SUITES: [&str; 14] = [
+    "outcome", "event", "limit", "import", "load", "publish", "keyvalue", "batch", "server", "chaos", "soak", "weeks", "case",
+    "http",
+];
 
 /// The guest with a large first memory.
 const LARGE: &str = "limit_good_large";
@@ -29,7 +31,7 @@ type Result<T> = std::result::Result<T, String>;
 type Guests = BTreeMap<String, PathBuf>;
 
 /// Brokers that may be missing on a machine: the name in `without_…`, and a file of it, below the cache folder or from the root.
-/// `tests/servers/get-*.sh` put them there (`make brokers`).
+/// `tests/servers/get-*.sh` put them there (`make tools`).
 const BROKERS: [(&str, &str); 6] = [
     ("nats", "nats-2.15.1/nats-server"),
     ("nsq", "nsq-1.3.0/nsqd"),
@@ -62,9 +64,9 @@ fn build() -> Result<()> {
     write(&out.join("guests.rs"), &registry(&guests)?)
 }
 
-/// Says which brokers are not here, by a `cfg` for each: the tests about it are then ignored, by name.
+/// Says which brokers are not here, by a `cfg` for each: the tests about it are then ignored, by name. In CI it fails instead.
 fn brokers() -> Result<()> {
-    for changed in ["WEIR_CACHE", "XDG_CACHE_HOME"] {
+    for changed in ["WEIR_CACHE", "XDG_CACHE_HOME", "CI"] {
         println!("cargo::rerun-if-env-changed={changed}");
     }
     let cache = match (variable("WEIR_CACHE"), variable("XDG_CACHE_HOME")) {
@@ -77,6 +79,10 @@ fn brokers() -> Result<()> {
         println!("cargo::rustc-check-cfg=cfg(without_{name})");
         println!("cargo::rerun-if-changed={}", file.display());
         if !file.exists() {
+            // `.ci/run` is meant to have them all.
+            if variable("CI").is_ok_and(|ci| ci == "true") {
+                return Err(format!("broker `{name}` is missing: {} is not there (make tools gets it)", file.display()));
+            }
             println!("cargo::rustc-cfg=without_{name}");
         }
     }

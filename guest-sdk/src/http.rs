@@ -199,8 +199,12 @@ pub(crate) struct Url<'a> {
 impl<'a> Url<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Self, Error> {
         let invalid = || {
-            let shown: String = text.split('?').next().unwrap_or_default().chars().take(100).collect();
-            Error::Invalid(format!("`{}` is no address of HTTP (expected such as `https://host/path`)", shown.escape_debug()))
+            // Of its host at most: a path, a query or what stands before an `@` may be a secret, and this ends in logs.
+            let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+            let shown: String = format!("{scheme}://{host}").chars().take(100).collect();
+            let shown = shown.trim_start_matches("://").escape_debug().to_string();
+            Error::Invalid(format!("`{shown}` begins no address of HTTP (expected such as `https://host/path`)"))
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(invalid)?;
         let tls = match scheme {

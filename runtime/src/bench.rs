@@ -1,14 +1,13 @@
 //! What an event costs on this machine: the bare engine, the sandbox, the whole path over `memory:` and `disk:`, and publishing to
 //! `disk:` alone; CPU time, in one run, as ratios.
 //!
-//! For a Redis stream, the bare client beside it, and what both are held to: `bench/aim.rs`.
+//! For a queue on a broker, the bare client beside it, and what both are held to: `bench/aim.rs`.
 //!
 //! Rounds of all rows are interleaved, so that a noisy moment does not make one of them look slow; the median counts.
 
 mod aim;
+mod broker;
 mod rounds;
-#[cfg(feature = "redis")]
-mod stream;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,10 +21,9 @@ use tokio_util::task::TaskTracker;
 
 pub use self::aim::Aim;
 use self::aim::aims;
+use self::broker::OnBroker;
 pub use self::rounds::{Row, machine};
 use self::rounds::{Step, Timed, cores, rows_in_rounds};
-#[cfg(feature = "redis")]
-use self::stream::OnStream;
 use crate::clock::now;
 use crate::config::{Ceilings, Grants, HandlerConfig, Limits, RetryPolicy};
 use crate::dead::DeadBounds;
@@ -50,8 +48,10 @@ const DATA_BYTES: usize = 450;
 const CONCURRENCY: u32 = 64;
 
 /// Events at once where each pull is a way to a broker and back: as many as a handler may have.
-#[cfg(feature = "redis")]
 const CONCURRENCY_AWAY: u32 = 256;
+
+/// Events of one publish when a queue on a broker is filled.
+const FILL: usize = 500;
 
 /// Events of one publish in the rows of the whole path.
 const BATCH: usize = 64;
@@ -101,8 +101,7 @@ struct Bench {
     disk: OnQueue,
     unread: Arc<dyn Queue>,
     queue: Option<OnQueue>,
-    #[cfg(feature = "redis")]
-    stream: Option<OnStream>,
+    broker: Option<OnBroker>,
     /// Subscriptions, and what ends them.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -141,7 +140,7 @@ pub fn measure(plan: Plan<'_>) -> anyhow::Result<Measured> {
     let ended = bench.end();
     let rows = measured?;
     ended?;
-    let cores = cores() - bench.taken();
+    let cores = cores() - bench.broker.as_ref().map_or(0.0, OnBroker::taken);
     Ok(Measured { aims: aims(&rows, cores), rows, cores })
 }
 
@@ -189,18 +188,12 @@ impl Bench {
         };
         let (memory, disk) = (path(memory, CONCURRENCY)?, path(disk, CONCURRENCY)?);
         let open = |url: &QueueUrl| runtime.block_on(queue::open(url, opening()));
-        let mut queue = None;
-        #[cfg(feature = "redis")]
-        let mut stream = None;
-        match plan.queue {
-            None => {}
-            #[cfg(feature = "redis")]
-            Some(QueueUrl::Redis(url)) => {
-                let url = stream::fresh(url);
-                let queue = open(&QueueUrl::Redis(Box::new(url.clone())))?;
-                stream = Some(OnStream::new(&url, path(queue, CONCURRENCY_AWAY)?)?);
+        let (mut queue, mut broker) = (None, None);
+        if let Some(url) = plan.queue {
+            match queue::floor::open(url)? {
+                Some((url, floor)) => broker = Some(OnBroker::new(floor, path(open(&url)?, CONCURRENCY_AWAY)?)),
+                None => queue = Some(path(open(url)?, CONCURRENCY)?),
             }
-            Some(url) => queue = Some(path(open(url)?, CONCURRENCY)?),
         }
         let unread = DiskQueue::open(&folder.join("unread"), "unread", QUEUE_BYTES)?;
         Ok(Self {
@@ -215,8 +208,7 @@ impl Bench {
             disk,
             unread,
             queue,
-            #[cfg(feature = "redis")]
-            stream,
+            broker,
             tasks,
             stop,
         })
@@ -235,23 +227,13 @@ impl Bench {
         if let Some(queue) = &self.queue {
             rows.push(row("queue", Box::new(move || self.path(queue, events))));
         }
-        #[cfg(feature = "redis")]
-        if let Some(stream) = &self.stream {
-            let events = events.min(stream::EVENTS_MAX);
-            let (fill_client, fill) = (Some(stream.fill_client(self, events)), Some(stream.fill(self, events)));
-            rows.push(Timed { name: "redis client", events, prepare: fill_client, run: stream.run_client(events) });
-            rows.push(Timed { name: "redis", events, prepare: fill, run: stream.run(self, events) });
+        if let Some(broker) = &self.broker {
+            let events = events.min(broker::EVENTS_MAX);
+            let (fill_client, fill) = (Some(broker.fill_client(self, events)), Some(broker.fill(self, events)));
+            rows.push(Timed { name: "client", events, prepare: fill_client, run: broker.run_client(events) });
+            rows.push(Timed { name: "broker", events, prepare: fill, run: broker.run(self, events) });
         }
         rows
-    }
-
-    /// Cores that a broker on this machine took.
-    fn taken(&self) -> f64 {
-        #[cfg(feature = "redis")]
-        let taken = self.stream.as_ref().map_or(0.0, OnStream::taken);
-        #[cfg(not(feature = "redis"))]
-        let taken = 0.0;
-        taken
     }
 
     /// Ends the subscriptions, and removes what a broker was given.
@@ -260,9 +242,8 @@ impl Bench {
         self.tasks.close();
         self.runtime.block_on(async {
             tokio::time::timeout(END_MAX, self.tasks.wait()).await?;
-            #[cfg(feature = "redis")]
-            if let Some(stream) = &self.stream {
-                tokio::time::timeout(END_MAX, stream.remove()).await??;
+            if let Some(broker) = &self.broker {
+                tokio::time::timeout(END_MAX, broker.remove()).await??;
             }
             Ok(())
         })

@@ -8,6 +8,7 @@ pub mod amqp;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+pub mod floor;
 mod inbox;
 mod ledger;
 pub mod memory;

@@ -1,7 +1,7 @@
 //! Real brokers, each a process of its own on free ports, with its data in a temporary folder, stopped by its process id.
 //!
-//! `tests/servers/get-*.sh` install them (`make brokers`). A broker that is not on this machine leaves the tests about it ignored, by
-//! name (`tests/build.rs` looks). Their adapters are still to come; CI then has to have them.
+//! `tests/servers/get-*.sh` install them (`make tools`). A broker that is not on this machine leaves the tests about it ignored, by
+//! name (`tests/build.rs` looks); in CI it is a failure.
 
 pub mod kafka;
 pub mod mosquitto;

@@ -13,6 +13,7 @@
 #![expect(clippy::expect_used, reason = "a test that can't have its server fails there and then")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub struct WebServer {
     runtime: Option<Runtime>,
     port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
+    broken_off: Arc<AtomicUsize>,
     /// Its certificate and who signed it.
     folder: Option<TempDir>,
 }
@@ -90,8 +92,9 @@ impl WebServer {
         let asked = Arc::default();
         let listener = runtime.block_on(TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a port is free");
         let port = listener.local_addr().expect("it has an address").port();
-        runtime.spawn(serve(listener, acceptor, Arc::clone(&asked)));
-        Self { runtime: Some(runtime), port, asked, folder }
+        let broken_off = Arc::default();
+        runtime.spawn(serve(listener, acceptor, (Arc::clone(&asked), Arc::clone(&broken_off))));
+        Self { runtime: Some(runtime), port, asked, broken_off, folder }
     }
 
     /// Where it listens.
@@ -105,6 +108,12 @@ impl WebServer {
     pub fn root_certificate(&self) -> Vec<u8> {
         let folder = self.folder.as_ref().expect("a server with TLS");
         std::fs::read(folder.path().join("ca.pem")).expect("openssl writes it")
+    }
+
+    /// Requests that broke off in their body.
+    #[must_use]
+    pub fn broken_off(&self) -> usize {
+        self.broken_off.load(Ordering::Relaxed)
     }
 
     /// What was asked so far, in order.
@@ -122,9 +131,12 @@ impl Drop for WebServer {
     }
 }
 
-async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, asked: Arc<Mutex<Vec<Asked>>>) {
+/// What came whole, and how many broke off.
+type Seen = (Arc<Mutex<Vec<Asked>>>, Arc<AtomicUsize>);
+
+async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, seen: Seen) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, asked) = (acceptor.clone(), Arc::clone(&asked));
+        let (acceptor, asked) = (acceptor.clone(), seen.clone());
         // A client that goes away is the client's affair.
         tokio::spawn(async move {
             match acceptor {
@@ -135,8 +147,8 @@ async fn serve(listener: TcpListener, acceptor: Option<TlsAcceptor>, asked: Arc<
     }
 }
 
-async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: Arc<Mutex<Vec<Asked>>>) -> std::io::Result<()> {
-    let Some(request) = read(&mut stream).await? else { return Ok(()) };
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, (asked, broken_off): Seen) -> std::io::Result<()> {
+    let Some(request) = read(&mut stream, &broken_off).await? else { return Ok(()) };
     let target = request.line.split(' ').nth(1).unwrap_or_default().to_owned();
     let body = request.body.clone();
     asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
@@ -174,7 +186,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: Arc<Mute
 }
 
 /// A whole request; none when the other side had none.
-async fn read(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<Asked>> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), broken_off: &AtomicUsize) -> std::io::Result<Option<Asked>> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = find(&bytes, b"\r\n\r\n") {
@@ -194,7 +206,9 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<A
     let length = asked.header("content-length").parse().unwrap_or(0);
     let is_whole = |body: &[u8]| if chunked { body.ends_with(b"0\r\n\r\n") } else { body.len() >= length };
     while !is_whole(&asked.body) && asked.body.len() < REQUEST_MAX {
-        if stream.read_buf(&mut asked.body).await? == 0 {
+        // A reset, too, is what a client does that gives up.
+        if stream.read_buf(&mut asked.body).await.unwrap_or(0) == 0 {
+            broken_off.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
         }
     }

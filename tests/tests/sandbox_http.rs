@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir_runtime::config::Secret;
 use weir_runtime::event::Event;
@@ -193,6 +193,29 @@ fn http_upload() {
     let log = upload("17");
     assert!(log.contains("HttpRequestBodySize"), "{log}");
     assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn http_stops() {
+    let server = WebServer::plain();
+    let rig = Rig::new();
+    let stop = |then: &str| {
+        let mut settings = settings(&server, "/hang").with("then", then);
+        settings.limits.deadline = Duration::from_secs(2);
+        rig.run(&rig.load(HTTP_STOPS, &settings).unwrap())
+    };
+    // Half a body must not look like a whole one to the other side.
+    assert_eq!(stop("trap").outcome.name(), "trap");
+    let begun = Instant::now();
+    while server.broken_off() == 0 && server.asked().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the request neither came nor broke off");
+        std::thread::yield_now();
+    }
+    assert_eq!((server.broken_off(), server.asked().len()), (1, 0));
+    // Nobody outside was late: the guest's own body never came.
+    let report = stop("wait");
+    assert_eq!(report.outcome.name(), "retry", "{report:?}");
+    assert!(report.log.contains("was not finished in time"), "{}", report.log);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use weir_sdk::http::Request;
 use weir_sdk::prelude::*;
@@ -82,9 +82,17 @@ fn settle(failures: Vec<Failure>) -> Result {
     let reason = failures.iter().map(Failure::reason).collect::<Vec<_>>().join("; ");
     let later = failures.iter().find(|failure| matches!(failure, Failure::Retry { .. }));
     Err(match later.unwrap_or(first) {
-        Failure::Retry { after, .. } => Failure::Retry { reason, after: *after },
+        // The longest wait: nobody who asked for one is asked again before.
+        Failure::Retry { .. } => Failure::Retry { reason, after: failures.iter().filter_map(after).max() },
         Failure::Reject { .. } => Failure::Reject { reason },
     })
+}
+
+fn after(failure: &Failure) -> Option<Duration> {
+    match failure {
+        Failure::Retry { after, .. } => *after,
+        Failure::Reject { .. } => None,
+    }
 }
 
 /// Reads all rules and keys and compiles all templates: a mistake keeps the old rules in force.

@@ -10,11 +10,16 @@ use weir_sdk::{Bytes, Event};
 const TIMEOUT_MAX: u64 = 300;
 
 /// Headers that the handler or the server writes itself.
-const OWN_HEADERS: [&str; 12] = [
+const OWN_HEADERS: [&str; 17] = [
     "connection",
     "content-length",
     "content-type",
     "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",

@@ -25,7 +25,7 @@ pub struct Aim {
 #[must_use]
 pub(super) fn aims(rows: &[Row], cores: f64) -> Vec<Aim> {
     let row = |name: &str| rows.iter().find(|row| row.name == name);
-    let (Some(tuned), Some(client), Some(path)) = (row("tuned"), row("redis client"), row("redis")) else { return Vec::new() };
+    let (Some(tuned), Some(client), Some(path)) = (row("tuned"), row("client"), row("broker")) else { return Vec::new() };
     let cost = client.cpu_us + tuned.cpu_us + ADDED_US;
     let rate = REACHED * cores * 1e6 / cost;
     vec![
@@ -42,7 +42,7 @@ mod tests {
     fn the_path_is_held_to_client_and_engine() {
         let row = |name, cpu_us, events_per_second| Row { name, cpu_us, ratio: 1.0, events_per_second };
         for (cpu_us, rate, holds) in [(17.0, 106_000.0, [true, true]), (17.1, 105_000.0, [false, false])] {
-            let rows = [row("tuned", 5.0, 1.0), row("redis client", 2.0, 1.0), row("redis", cpu_us, rate)];
+            let rows = [row("tuned", 5.0, 1.0), row("client", 2.0, 1.0), row("broker", cpu_us, rate)];
             // Nine tenths of what 17 µs allow on two cores are 105,882 events a second.
             let aims = aims(&rows, 2.0);
             assert_eq!([0, 1].map(|at: usize| aims[at].holds), holds);

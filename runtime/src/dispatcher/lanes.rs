@@ -92,7 +92,8 @@ impl Lanes {
     /// Holds what is to run again at `due`; its lane waits with it.
     pub(super) fn park(&mut self, item: Item, due: Timestamp) {
         (self.parked, self.parked_bytes) = (self.parked + 1, self.parked_bytes + size(&item));
-        self.timed.insert((due, self.number), item);
+        // A batch waits for it anew, from when it may run.
+        self.timed.insert((due, self.number), Item { since: None, ..item });
         self.number += 1;
     }
 

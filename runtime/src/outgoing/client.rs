@@ -1,6 +1,7 @@
 //! The client of one handler: its grants, and the way of a request to the answer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderName, HeaderValue};
@@ -124,10 +125,19 @@ impl Client {
         let late = |what: &str| Failure::Outside(Outside::TimeOut, format!("`{}` {what} in time", target.origin));
         let connecting = connect(&target.origin, roots, &self.lookups);
         let stream = timeout_at(until(bounds.connect), connecting).await.map_err(|_| late("was not connected"))??;
+        let awaited = request.body().awaited();
         let asking = ask(stream, request, bounds);
-        let answer = timeout_at(until(bounds.first_byte), asking).await.map_err(|_| late("has not answered"))?;
+        let answer = timeout_at(until(bounds.first_byte), asking).await.map_err(|_| match awaited.load(Ordering::Relaxed) {
+            true => unfinished(),
+            false => late("has not answered"),
+        })?;
         answer.map_err(|error| failed(&error, target))
     }
+}
+
+/// The guest's own doing: nobody outside was late.
+fn unfinished() -> Failure {
+    Failure::Invalid("the request's body was not finished in time".to_owned())
 }
 
 /// The request as it leaves: its path in one form, and our own Host.
@@ -178,8 +188,7 @@ async fn answered(
     (bounds, answers): (Bounds, &dyn Answers),
 ) -> Result<Response<Body>, Failure> {
     let (head, body) = request.into_parts();
-    let late = |_| Failure::Outside(Outside::TimeOut, "the request's body did not end in time".to_owned());
-    let body = timeout_at(bounds.until, body.collect()).await.map_err(late)??.to_bytes();
+    let body = timeout_at(bounds.until, body.collect()).await.map_err(|_| unfinished())??.to_bytes();
     let headers = head.headers.iter();
     let asked = Asked {
         method: head.method.to_string(),

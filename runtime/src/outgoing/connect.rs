@@ -34,7 +34,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     further: Vec<CertificateDer<'static>>,
-    config: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// Once it could be made; a failure is not kept, as the next request may find the files.
+    config: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Roots {
@@ -44,22 +45,22 @@ impl Roots {
 
     /// Reads files: for a thread on which that is no harm.
     fn config(&self) -> Result<Arc<ClientConfig>, String> {
-        let made = self.config.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            roots.add_parsable_certificates(self.further.iter().cloned());
-            if roots.is_empty() {
-                let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
-                return Err(format!("this machine trusts no root certificate{why}"));
-            }
-            let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-            let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-            let mut config = config.with_root_certificates(roots).with_no_client_auth();
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok(Arc::new(config))
-        });
-        made.clone()
+        if let Some(made) = self.config.get() {
+            return Ok(Arc::clone(made));
+        }
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        roots.add_parsable_certificates(self.further.iter().cloned());
+        if roots.is_empty() {
+            let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+            return Err(format!("this machine trusts no root certificate{why}"));
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::clone(self.config.get_or_init(|| Arc::new(config))))
     }
 }
 
@@ -108,12 +109,27 @@ async fn resolve(host: &Host, lookups: &Arc<Semaphore>) -> Result<Vec<IpAddr>, F
         drop(permit);
         found
     });
-    let mut found = found.await.map_err(|error| outside(&error))?.map_err(|error| outside(&error))?;
+    let mut found: Vec<IpAddr> = found.await.map_err(|error| outside(&error))?.map_err(|error| outside(&error))?;
     found.dedup();
+    let found = interleaved(found);
     if found.is_empty() {
         return Err(outside(&"it has no address"));
     }
     Ok(found)
+}
+
+/// The two families in turn, beginning with the resolver's first: where one of them leads nowhere, the second address is of the other
+/// (RFC 8305 §4).
+fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let (first, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut first, mut other) = (first.into_iter(), other.into_iter());
+    let mut all = Vec::new();
+    while first.len() + other.len() > 0 {
+        all.extend(first.next());
+        all.extend(other.next());
+    }
+    all
 }
 
 /// Tries the addresses one after another.
@@ -130,4 +146,22 @@ async fn reach(origin: &Origin, addresses: &[IpAddr]) -> Result<TcpStream, Failu
         }
     }
     Err(Failure::Outside(Outside::Connect, format!("no connection to `{origin}`: {last}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        for (found, tried) in [
+            ("", ""),
+            ("192.0.2.1 192.0.2.2", "192.0.2.1 192.0.2.2"),
+            ("2001:db8::1 2001:db8::2 192.0.2.1", "2001:db8::1 192.0.2.1 2001:db8::2"),
+            ("192.0.2.1 2001:db8::1 2001:db8::2", "192.0.2.1 2001:db8::1 2001:db8::2"),
+        ] {
+            let addresses = |text: &str| text.split_whitespace().map(|address| address.parse().unwrap()).collect::<Vec<_>>();
+            assert_eq!(interleaved(addresses(found)), addresses(tried));
+        }
+    }
 }

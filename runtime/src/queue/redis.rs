@@ -20,7 +20,7 @@
 mod answer;
 mod depth;
 mod entry;
-pub mod floor;
+pub(in crate::queue) mod floor;
 mod hold;
 pub(crate) mod keys;
 mod lease;

@@ -119,10 +119,11 @@ pub(crate) struct State {
     pub(crate) noted: Noted,
     /// Imports that were denied and said so in the log: each once, however often it is called.
     pub(crate) denied: Vec<&'static str>,
+    // Before the table: bodies of requests are told that the run has ended before their writers in the table go.
+    http: Option<(WasiHttpCtx, Requests)>,
     table: ResourceTable,
     // Made on first use: many handlers never touch WASI (engine-floor.md: 0.3 µs an event).
     wasi: Option<WasiCtx>,
-    http: Option<(WasiHttpCtx, Requests)>,
 }
 
 impl State {

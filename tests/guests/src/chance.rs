@@ -23,8 +23,12 @@ const FAILING: [Way; 8] = [Way::Retry, Way::Reject, Way::Trap, Way::Fuel, Way::M
 
 /// Draws.
 pub fn way(id: &str, attempt: u32, seed: u64) -> Way {
-    let drawn = id.bytes().fold(mixed(seed ^ u64::from(attempt) << 32), |state, byte| mixed(state ^ u64::from(byte)));
-    usize::try_from(drawn % 100 / PERCENT).ok().and_then(|at| FAILING.get(at)).copied().unwrap_or(Way::Done)
+    usize::try_from(drawn(id, attempt, seed) % 100 / PERCENT).ok().and_then(|at| FAILING.get(at)).copied().unwrap_or(Way::Done)
+}
+
+/// A number that follows from an event, its attempt and a seed.
+pub fn drawn(id: &str, attempt: u32, seed: u64) -> u64 {
+    id.bytes().fold(mixed(seed ^ u64::from(attempt) << 32), |state, byte| mixed(state ^ u64::from(byte)))
 }
 
 /// The finalizer of SplitMix64.

@@ -1,6 +1,6 @@
 //! Requests over `wasi:http`, without care: what a guest may do wrong can be done with it.
 
-use wasip2::http::types::{ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme};
+use wasip2::http::types::{ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme};
 use wasip2::http::outgoing_handler;
 use wasip2::io::streams::StreamError;
 
@@ -25,6 +25,18 @@ pub fn ask(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Ca
 
 /// Sends a request and waits for the beginning of the answer.
 pub fn begin(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<IncomingResponse, ErrorCode> {
+    let (outgoing, future) = open(method, url, headers)?;
+    {
+        let stream = outgoing.write().unwrap();
+        let _ = body.chunks(4096).try_for_each(|piece| stream.blocking_write_and_flush(piece));
+    }
+    let _ = OutgoingBody::finish(outgoing, None);
+    future.subscribe().block();
+    future.get().unwrap().unwrap()
+}
+
+/// Sends the head of a request: its body is still to be written.
+pub fn open(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<(OutgoingBody, FutureIncomingResponse), ErrorCode> {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let list: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
@@ -35,11 +47,5 @@ pub fn begin(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> 
     request.set_path_with_query(Some(path)).unwrap();
     let outgoing = request.body().unwrap();
     let future = outgoing_handler::handle(request, None)?;
-    {
-        let stream = outgoing.write().unwrap();
-        let _ = body.chunks(4096).try_for_each(|piece| stream.blocking_write_and_flush(piece));
-    }
-    let _ = OutgoingBody::finish(outgoing, None);
-    future.subscribe().block();
-    future.get().unwrap().unwrap()
+    Ok((outgoing, future))
 }

@@ -1,7 +1,5 @@
 //! Mosquitto, an MQTT 5 broker.
 
-use tempfile::TempDir;
-
 use super::process::{Order, free_port};
 use super::server::Server;
 

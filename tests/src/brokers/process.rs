@@ -183,7 +183,7 @@ fn spawn(order: &Order) -> Child {
     sent.expect("the thread that starts servers lives as long as this process");
     match started.recv().expect("each order is answered") {
         Ok(process) => process,
-        Err(error) => panic!("{} can't be started: {error} [`make brokers` installs it]", order.program.display()),
+        Err(error) => panic!("{} can't be started: {error} [`make tools` installs it]", order.program.display()),
     }
 }
 

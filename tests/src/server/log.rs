@@ -58,6 +58,12 @@ impl Log {
         self.lines().text.len()
     }
 
+    /// The lines after so many.
+    #[must_use]
+    pub fn since(&self, lines: usize) -> Vec<String> {
+        self.lines().text.get(lines..).unwrap_or_default().to_vec()
+    }
+
     /// Whether one of the lines after so many has all of these texts, as they stand in the JSON. Cheap enough to be asked all the time.
     #[must_use]
     pub fn has_since(&self, lines: usize, texts: &[&str]) -> bool {

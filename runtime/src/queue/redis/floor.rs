@@ -10,6 +10,7 @@ use super::keys::{self, Keys};
 use super::url::StreamUrl;
 use crate::event::{Event, json};
 use crate::queue::QueueError;
+use crate::queue::floor::Floor;
 use crate::redis::{Blocking, Redis};
 
 /// Events of one round trip when a stream is filled.
@@ -21,34 +22,27 @@ const EXPIRES_SECONDS: u64 = 3_600;
 const GROUP: &str = "client";
 
 /// A plain client.
-pub struct Floor {
+pub(in crate::queue) struct RedisFloor {
     connection: Blocking,
+    /// Its own stream.
     stream: String,
+    /// The stream beside it.
+    queue: String,
 }
 
-impl Floor {
-    /// Connects, and makes a stream with a group.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
-    pub fn open(url: &StreamUrl) -> Result<Self, QueueError> {
-        let mut connection = Redis::new(&url.server)?.blocking()?;
-        let stream = format!("{}.client", keys::tagged(&url.stream));
-        connection.query::<()>(cmd("XGROUP").arg("CREATE").arg(&stream).arg(GROUP).arg("$").arg("MKSTREAM"))?;
-        Ok(Self { connection, stream })
-    }
+/// Connects, and makes a stream with a group; and the URL of one beside it.
+pub(in crate::queue) fn open(url: &StreamUrl) -> Result<(StreamUrl, RedisFloor), QueueError> {
+    let fresh = StreamUrl { stream: format!("{}.bench-{}", url.stream, crate::clock::id()), ..url.clone() };
+    let mut connection = Redis::new(&url.server)?.blocking()?;
+    let stream = format!("{}.client", keys::tagged(&fresh.stream));
+    connection.query::<()>(cmd("XGROUP").arg("CREATE").arg(&stream).arg(GROUP).arg("$").arg("MKSTREAM"))?;
+    let floor = RedisFloor { connection, stream, queue: fresh.stream.clone() };
+    Ok((fresh, floor))
+}
 
-    /// Its own stream.
-    #[must_use]
-    pub fn stream(&self) -> String {
-        self.stream.clone()
-    }
-
-    /// Empties a stream, and puts the same event into it so many times.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
-    pub fn fill(&mut self, stream: &str, event: &Event, count: u64) -> Result<(), QueueError> {
+impl Floor for RedisFloor {
+    fn fill(&mut self, event: &Event, count: u64) -> Result<(), QueueError> {
+        let stream = &self.stream;
         self.connection.query::<()>(cmd("XTRIM").arg(stream).arg("MAXLEN").arg(0))?;
         let text = json::write(event);
         let mut left = usize::try_from(count).unwrap_or(usize::MAX);
@@ -63,15 +57,18 @@ impl Floor {
         Ok(self.connection.query(cmd("EXPIRE").arg(stream).arg(EXPIRES_SECONDS))?)
     }
 
-    /// Reads and acknowledges so many events of its own stream, at most `batch` at once.
-    ///
-    /// # Errors
-    /// When the server is away or refuses, or the stream holds fewer.
-    pub fn run(&mut self, count: u64, batch: usize) -> Result<(), QueueError> {
+    fn run(&mut self, count: u64, at_once: usize) -> Result<(), QueueError> {
         let mut left = usize::try_from(count).unwrap_or(usize::MAX);
         while left > 0 {
             let mut read = cmd("XREADGROUP");
-            read.arg("GROUP").arg(GROUP).arg("bench").arg("COUNT").arg(left.min(batch)).arg("STREAMS").arg(&self.stream).arg(">");
+            read.arg("GROUP")
+                .arg(GROUP)
+                .arg("bench")
+                .arg("COUNT")
+                .arg(left.min(at_once))
+                .arg("STREAMS")
+                .arg(&self.stream)
+                .arg(">");
             let entries = answer::read(self.connection.query::<Value>(&read)?)?;
             if entries.is_empty() {
                 return Err(QueueError::Unavailable(format!("stream `{}` lost events", self.stream)));
@@ -87,22 +84,8 @@ impl Floor {
         Ok(())
     }
 
-    /// CPU time that the server has used so far, in seconds; 0 where it does not say.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
-    pub fn server_seconds(&mut self) -> Result<f64, QueueError> {
-        let info: String = self.connection.query(cmd("INFO").arg("cpu"))?;
-        let seconds = |name| info.lines().filter_map(move |line| line.strip_prefix(name)?.parse::<f64>().ok());
-        Ok(seconds("used_cpu_sys:").chain(seconds("used_cpu_user:")).sum())
-    }
-
-    /// Removes a stream, what stands beside it, and its own.
-    ///
-    /// # Errors
-    /// When the server is away or refuses.
-    pub fn remove(&mut self, stream: &str) -> Result<(), QueueError> {
-        let Keys { stream, delayed, dead, first, .. } = Keys::of(stream);
+    fn remove(&mut self) -> Result<(), QueueError> {
+        let Keys { stream, delayed, dead, first, .. } = Keys::of(&self.queue);
         Ok(self.connection.query(cmd("DEL").arg(&[&self.stream, &stream, &delayed, &dead, &first]))?)
     }
 }

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
 
 use super::email::{OverRequests, call_bound};
 use crate::outcome::Limit;
+use crate::outgoing::body::{Gone, Written};
 use crate::outgoing::{Bounds, Client, Failure, Outside, Target};
 use crate::sandbox::log::GuestLog;
 use crate::sandbox::state::State;
@@ -137,6 +138,14 @@ pub(crate) struct Requests {
     noted: Noted,
     /// What was denied has been said: once is enough, however often it is tried.
     said: Arc<Mutex<bool>>,
+    /// Set with the end of the run.
+    gone: Gone,
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.gone.set();
+    }
 }
 
 impl Requests {
@@ -149,6 +158,7 @@ impl Requests {
             log: state.log.clone(),
             noted: state.noted.clone(),
             said: Arc::default(),
+            gone: Gone::default(),
         }
     }
 
@@ -223,6 +233,7 @@ impl WasiHttpHooks for Requests {
         };
         let bounds = self.bounds(options);
         let body = body.map_err(|error| Failure::Invalid(format!("the request's body broke off: {error}"))).boxed_unsync();
+        let body = Written::new(body, self.gone.clone()).boxed_unsync();
         Box::new(async move {
             let sent = client.send(target.clone(), Request::from_parts(head, body), bounds).await;
             let response = sent.map_err(|failure| {

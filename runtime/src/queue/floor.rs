@@ -1,0 +1,42 @@
+//! The bare client of a broker, which a queue on it is measured against (`weir bench`): what a plain program would write, and none of Weir.
+//! Its events are counted and not looked at.
+
+use super::QueueError;
+use super::url::QueueUrl;
+use crate::event::Event;
+
+/// A plain client with an object of its own on the broker.
+pub trait Floor {
+    /// Empties its object, and puts the same event into it so many times.
+    ///
+    /// # Errors
+    /// When the broker is away or refuses.
+    fn fill(&mut self, event: &Event, count: u64) -> Result<(), QueueError>;
+
+    /// Reads and acknowledges so many events, at most `at_once` together.
+    ///
+    /// # Errors
+    /// When the broker is away or refuses, or there are fewer.
+    fn run(&mut self, count: u64, at_once: usize) -> Result<(), QueueError>;
+
+    /// Removes what it made, and what the queue beside it left.
+    ///
+    /// # Errors
+    /// When the broker is away or refuses.
+    fn remove(&mut self) -> Result<(), QueueError>;
+}
+
+/// For the broker of a URL: the URL of a fresh queue beside the one that it names, and a bare client. None: there is no broker.
+///
+/// # Errors
+/// When the broker is away or refuses.
+pub fn open(url: &QueueUrl) -> Result<Option<(QueueUrl, Box<dyn Floor>)>, QueueError> {
+    match url {
+        #[cfg(feature = "redis")]
+        QueueUrl::Redis(url) => {
+            let (url, floor) = super::redis::floor::open(url)?;
+            Ok(Some((QueueUrl::Redis(Box::new(url)), Box::new(floor))))
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,35 @@
+//! The adapters: a broker for each, and the URL of a queue on it.
+
+use weir_tests::brokers::{nats, server};
+use weir_tests::redis::{Keeps, RedisServer};
+
+use super::run::{Broker, Soak};
+
+impl Broker for server::Server {
+    fn restart(&mut self) {
+        self.process().stop();
+        self.start_again();
+    }
+}
+
+impl Broker for RedisServer {
+    fn restart(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+}
+
+#[test]
+pub(crate) fn redis_stream() {
+    let redis = RedisServer::start(Keeps::Always, &[]);
+    let url = format!("{}?stream=soak&lease=5s", redis.url(0));
+    Soak::new("redis stream", &url).run(redis);
+}
+
+#[test]
+#[cfg_attr(without_nats, ignore = "no nats-server on this machine: make tools")]
+fn jetstream() {
+    let nats = nats::start("");
+    let url = format!("{}/soak.new?stream=soak&lease=5s", nats.url());
+    Soak::new("jetstream", &url).run(nats);
+}
