@@ -12,6 +12,7 @@
 //! A connection that is lost gives back everything that came by it. What runs goes on for a while: it comes again, and is known by its
 //! message-id. Left out: order. What is given back comes behind what is new, or before it, as the server's release likes.
 
+mod arrival;
 mod depth;
 mod link;
 mod message;
@@ -95,10 +96,13 @@ impl AmqpQueue {
             async move { shared.publish_jobs(jobs).await }
         });
         tasks.spawn(sweep::sweep(Arc::clone(&shared)));
-        let first = async { tokio::try_join!(shared.reading.settled(), shared.publishing.settled()) };
-        match tokio::time::timeout(FIRST_CONNECTION, first).await {
-            Ok(Err(Problem::Refused(refused))) => return Err(QueueError::Invalid(refused)),
-            Ok(Ok(_) | Err(_)) | Err(_) => {}
+        let first = async { tokio::join!(shared.reading.settled(), shared.publishing.settled()) };
+        if let Ok((reading, publishing)) = tokio::time::timeout(FIRST_CONNECTION, first).await {
+            for settled in [reading, publishing] {
+                if let Err(Problem::Refused(refused)) = settled {
+                    return Err(QueueError::Invalid(refused));
+                }
+            }
         }
         let queue = Self { shared, readers: Mutex::default(), tasks: Mutex::new(tasks), ended: OnceCell::new() };
         if let Some(relay) = &queue.shared.relay {
@@ -122,7 +126,9 @@ impl AmqpQueue {
         if self.shared.closed.is_cancelled() {
             return Err(QueueError::Closed);
         }
-        self.shared.find_or_adopt(name)?.settle(&self.shared, batch).await
+        let settled = self.shared.find_or_adopt(name)?.settle(&self.shared, batch).await;
+        // What fails because all ends is given back by that.
+        settled.map_err(|error| if self.shared.closed.is_cancelled() { QueueError::Closed } else { error })
     }
 
     /// Ends readers, gives back what they hold, and the connections.
@@ -140,7 +146,9 @@ impl AmqpQueue {
         let name = &self.shared.name;
         match tokio::time::timeout(CLOSE_MAX, leaving).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(queue = %name, %error, "what is held could not be given back, it comes again as tried"),
+            Ok(Err(error)) => {
+                tracing::warn!(queue = %name, %error, "what is held could not be given back, it comes again as tried")
+            }
             Err(_) => tracing::warn!(queue = %name, "what is held was not given back in time, it comes again as tried"),
         }
         let ends = async { tokio::join!(self.shared.reading.end(), self.shared.publishing.end()) };

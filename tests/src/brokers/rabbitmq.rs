@@ -45,7 +45,9 @@ pub fn start_tls() -> (Server, u16) {
         crate::redis::certificates(folder);
         let option = |name: &str, file: &str| format!("ssl_options.{name} = {}\n", folder.join(file).display());
         let files = [option("cacertfile", "ca.pem"), option("certfile", "server.pem"), option("keyfile", "server.key")].concat();
-        format!("listeners.ssl.1 = 127.0.0.1:{tls}\n{files}ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n")
+        format!(
+            "listeners.ssl.1 = 127.0.0.1:{tls}\n{files}ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
+        )
     });
     (server, tls)
 }

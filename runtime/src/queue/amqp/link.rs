@@ -219,7 +219,11 @@ impl Target {
         AMQPUri {
             // TLS is put on what this connects.
             scheme: AMQPScheme::AMQP,
-            authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password: password.0 }, host: host.clone(), port: *port },
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo { username, password: password.0 },
+                host: host.clone(),
+                port: *port,
+            },
             vhost: vhost.clone(),
             query: AMQPQueryString {
                 heartbeat: u16::try_from(heartbeat.as_secs()).ok(),

@@ -121,7 +121,8 @@ pub(super) fn copy(raw: &Raw, book: &Book, tries: Tries, due: Option<Timestamp>)
     if let Some(old) = raw.properties.headers() {
         for (name, value) in old.inner() {
             let name_text = name.as_str();
-            let of_server = SERVERS.contains(&name_text) || name_text.starts_with("x-first-death") || name_text.starts_with("x-last-death");
+            let of_server =
+                SERVERS.contains(&name_text) || name_text.starts_with("x-first-death") || name_text.starts_with("x-last-death");
             if !of_server && !own.contains(&name_text) {
                 headers.insert(name.clone(), value.clone());
             }
@@ -305,7 +306,8 @@ fn utf8(value: &LongString) -> Option<String> {
 
 /// When a message was first dead-lettered, somewhere on its way here: it was published before. In milliseconds.
 fn first_death(deaths: &AMQPValue) -> Option<u64> {
-    let times = deaths.as_array()?.as_slice().iter().filter_map(|death| death.as_field_table()?.inner().get("time")?.as_timestamp());
+    let times =
+        deaths.as_array()?.as_slice().iter().filter_map(|death| death.as_field_table()?.inner().get("time")?.as_timestamp());
     times.min().map(|seconds| seconds.saturating_mul(1_000))
 }
 

@@ -94,11 +94,9 @@ mod tests {
         let at = |wait: u64| NOW.after(Duration::from_millis(wait));
         let copy = |due, millis| Action::Copy { tries: failed(2), due, step: Step::within(Duration::from_millis(millis)) };
         assert_eq!(of(0, failed(2), QUORUM), Action::Reject);
-        for means in [
-            Means { kind: Some(Kind::Classic), ..QUORUM },
-            Means { kind: None, ..QUORUM },
-            Means { limited: true, ..QUORUM },
-        ] {
+        for means in
+            [Means { kind: Some(Kind::Classic), ..QUORUM }, Means { kind: None, ..QUORUM }, Means { limited: true, ..QUORUM }]
+        {
             assert_eq!(of(0, failed(2), means), copy(None, 0));
         }
         // The server would count one more.

@@ -23,10 +23,7 @@ pub(super) enum Problem {
     /// Something is to be changed before it can work.
     Refused(String),
     /// A message that the server never takes.
-    TooLarge {
-        size: u64,
-        bound: u64,
-    },
+    TooLarge { size: u64, bound: u64 },
 }
 
 impl From<Problem> for QueueError {

@@ -136,7 +136,8 @@ impl Shared {
             confirms.push(channel.basic_publish(exchange, key, options, &message.body, message.properties.clone()).await);
         }
         let confirmed = join_all(confirms.into_iter().map(confirmed)).await;
-        let returned: HashMap<String, String> = confirmed.iter().filter_map(|confirmation| returned(confirmation.as_ref().ok()?)).collect();
+        let returned: HashMap<String, String> =
+            confirmed.iter().filter_map(|confirmation| returned(confirmation.as_ref().ok()?)).collect();
         let fates = all.iter().zip(&confirmed);
         fates.map(|(outgoing, fate)| self.fate(outgoing, fate, &returned)).collect()
     }

@@ -27,6 +27,32 @@ struct Sorted {
     parked: Vec<(Position, Token, Action)>,
 }
 
+/// What one call settles, for as long as it does.
+struct Settling<'a> {
+    subscription: &'a Subscription,
+    positions: Vec<Position>,
+}
+
+impl Settling<'_> {
+    /// Whether nobody settles it at the moment.
+    fn begin(&mut self, position: Position) -> bool {
+        let new = lock(&self.subscription.settling).insert(position);
+        if new {
+            self.positions.push(position);
+        }
+        new
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        let mut settling = lock(&self.subscription.settling);
+        for position in &self.positions {
+            settling.remove(position);
+        }
+    }
+}
+
 impl Subscription {
     /// Settles; answers what came too late.
     pub(super) async fn settle(&self, shared: &Shared, batch: &[Settlement]) -> Result<Vec<Position>, QueueError> {
@@ -35,18 +61,21 @@ impl Subscription {
             return Ok(plan.late);
         }
         let again = || {
-            Problem::Away(format!("`{}`: the connection was lost; what is held is settled when it has come again", shared.shown()))
+            Problem::Away(format!(
+                "`{}`: the connection was lost; what is held is settled when it has come again",
+                shared.shown()
+            ))
         };
         let session = self.session().ok_or_else(again)?;
-        let mut seen = HashSet::new();
-        let sent = plan.sent.into_iter().filter(|(settlement, _)| seen.insert(settlement.position));
+        // What is said twice, or once more while it is done, is done once.
+        let mut settling = Settling { subscription: self, positions: Vec::new() };
+        let sent = plan.sent.into_iter().filter(|(settlement, _)| settling.begin(settlement.position));
         let (ours, gone): (Vec<_>, Vec<_>) = sent.partition(|(_, token)| token.session == session.number);
         if self.inbox.hold().wanted() == 0 {
             // Room that this makes would be filled with what nobody asks for here.
             session.stop().await;
         }
-        let settling = self.settle_on(shared, &session, ours);
-        let settled = tokio::time::timeout(SETTLE_MAX, settling).await;
+        let settled = tokio::time::timeout(SETTLE_MAX, self.settle_on(shared, &session, ours)).await;
         settled.map_err(|_| Problem::Away(format!("`{}`: the server does not answer", shared.shown())))??;
         match gone.is_empty() {
             true => Ok(plan.late),

@@ -1,6 +1,6 @@
 //! One handler's reading of a queue: what is held of it, and the channel that it is read by.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,6 +35,8 @@ pub(super) struct Token {
     /// The tries behind it.
     pub(super) before: Tries,
     pub(super) since: Instant,
+    /// Which of the channel's askings it came by.
+    pub(super) asking: u64,
 }
 
 /// What waits here for its time.
@@ -59,6 +61,8 @@ pub(super) struct Consumers {
     pub(super) tags: Vec<ShortString>,
     /// How many it sends before some are settled.
     pub(super) prefetch: usize,
+    /// Counts how often all were taken away: what came before is not in the way of what is sent after.
+    pub(super) asking: u64,
 }
 
 /// One handler's reading.
@@ -84,6 +88,8 @@ pub(super) struct Subscription {
     pub(super) parking: Notify,
     /// What waited here, where the queue can't remember it, and was given back before its time.
     pub(super) remembered: Mutex<HashMap<Position, (Timestamp, Tries)>>,
+    /// What is being settled now.
+    pub(super) settling: Mutex<HashSet<Position>>,
     /// Since when nobody asks for more.
     pub(super) idle_since: Mutex<Option<Instant>>,
 }
@@ -93,6 +99,7 @@ impl Session {
     pub(super) async fn stop(&self) {
         let mut consumers = self.consumers.lock().await;
         consumers.prefetch = 0;
+        consumers.asking += 1;
         for tag in std::mem::take(&mut consumers.tags) {
             // On a channel that is gone there is nothing to take away.
             let _ = self.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
@@ -116,6 +123,7 @@ impl Subscription {
             parked_count: AtomicU64::new(0),
             parking: Notify::new(),
             remembered: Mutex::default(),
+            settling: Mutex::default(),
             idle_since: Mutex::default(),
         }
     }
@@ -153,6 +161,13 @@ impl Subscription {
         let number = self.parked_count.fetch_add(1, Ordering::Relaxed);
         lock(&self.parked).insert((due, number), Parked { delivery, token });
         self.parking.notify_one();
+    }
+
+    /// How many are here that came by this asking of the channel.
+    pub(super) fn held_by(&self, session: u64, asking: u64) -> usize {
+        let by = |token: &Token| token.session == session && token.asking == asking;
+        let held = self.inbox.hold().iter().filter(|(_, held)| by(&held.token)).count();
+        held + lock(&self.parked).values().filter(|parked| by(&parked.token)).count()
     }
 
     /// How many are here, out or not.

@@ -80,7 +80,8 @@ impl Subscription {
         let most = shared.url().hold.mul_f64(0.8);
         let old: Vec<_> = {
             let mut parked = lock(&self.parked);
-            let old: Vec<_> = parked.iter().filter(|(_, parked)| parked.token.since.elapsed() > most).map(|(key, _)| *key).collect();
+            let old: Vec<_> =
+                parked.iter().filter(|(_, parked)| parked.token.since.elapsed() > most).map(|(key, _)| *key).collect();
             old.into_iter().filter_map(|key| parked.remove(&key).map(|parked| (key.0, parked))).collect()
         };
         for (due, Parked { delivery, token }) in old {

@@ -25,7 +25,8 @@ pub(super) fn config(ca: Option<&Path>, identity: Option<&(PathBuf, PathBuf)>) -
     let config = match identity {
         None => config.with_no_client_auth(),
         Some((cert, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("can't read `{}`: {error}", key.display()))?;
+            let private =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("can't read `{}`: {error}", key.display()))?;
             let own = config.with_client_auth_cert(certificates(cert)?, private);
             own.map_err(|error| format!("`{}` and `{}` can't be used: {error}", cert.display(), key.display()))?
         }

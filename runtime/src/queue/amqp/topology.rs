@@ -254,7 +254,9 @@ fn refusal(name: &str, wanted: Kind, old: bool, said: &str) -> Refusal {
         ("x-delivery-limit", Some(limit)) => usable(Some(Kind::Quorum), true, Some(limits(limit))),
         ("exclusive", _) => Refusal::Other(format!("queue `{name}` belongs to one connection alone ({said})")),
         // What else a queue may have does not concern us: bounds, its own dead letters, one consumer at a time.
-        ("durable" | "auto_delete", _) => usable(Some(Kind::Classic), false, Some(format!("queue `{name}` does not last: {said}"))),
+        ("durable" | "auto_delete", _) => {
+            usable(Some(Kind::Classic), false, Some(format!("queue `{name}` does not last: {said}")))
+        }
         _ => usable(Some(wanted), false, None),
     }
 }
@@ -264,7 +266,9 @@ mod tests {
     use super::*;
 
     fn said(argument: &str, current: &str) -> String {
-        format!("PRECONDITION_FAILED - inequivalent arg '{argument}' for queue 'q' in vhost '/': received the value 'x' of type 'longstr' but current is {current}")
+        format!(
+            "PRECONDITION_FAILED - inequivalent arg '{argument}' for queue 'q' in vhost '/': received the value 'x' of type 'longstr' but current is {current}"
+        )
     }
 
     #[test]

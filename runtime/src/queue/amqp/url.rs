@@ -355,7 +355,10 @@ mod tests {
         assert_eq!((topic.base.as_str(), topic.publish), ("events", None));
         assert_eq!(topic.routing, ["a.*", "b.#"]);
         let direct = of("amqp://h/%2F/mine?exchange=events&exchange-type=direct&routing=a");
-        assert_eq!((direct.base.as_str(), direct.publish.as_deref(), direct.kind.as_deref()), ("mine", Some("a"), Some("direct")));
+        assert_eq!(
+            (direct.base.as_str(), direct.publish.as_deref(), direct.kind.as_deref()),
+            ("mine", Some("a"), Some("direct"))
+        );
         assert_eq!(of("amqp://h/%2F?exchange=events&exchange-type=fanout").routing, ["#"]);
         assert_eq!(parsed("amqp://h/v/mine?exchange=e").to_string(), "amqp://h:5672/v/mine?exchange=e");
     }

@@ -65,16 +65,20 @@ async fn anybodys_messages_are_events() {
     let queue = opened(&format!("{}/%2F/{name}", server.url()), None).await.unwrap();
     queue.subscribe(HANDLER, Start::New).await.unwrap();
     let channel = bare(server).await;
-    send(&channel, &name, br#"{"a":1}"#, BasicProperties::default().with_message_id("m-1".into()).with_timestamp(1_700_000_000)).await;
+    send(&channel, &name, br#"{"a":1}"#, BasicProperties::default().with_message_id("m-1".into()).with_timestamp(1_700_000_000))
+        .await;
     let plain = pull(&*queue, HANDLER).await;
     assert_eq!((plain.event.id.as_str(), plain.event.kind.as_str()), ("m-1", "com.example.raw"));
     assert_eq!((plain.first_seen.0, plain.event.data.as_deref()), (1_700_000_000_000, Some(&br#"{"a":1}"#[..])));
     settle(&*queue, HANDLER, plain, Settle::Ack).await;
     let mut headers = FieldTable::default();
-    for (name, value) in [("cloudEvents_specversion", "1.0"), ("cloudEvents_id", "7"), ("cloudEvents:source", "/s"), ("cloudEvents:type", "t")] {
+    for (name, value) in
+        [("cloudEvents_specversion", "1.0"), ("cloudEvents_id", "7"), ("cloudEvents:source", "/s"), ("cloudEvents:type", "t")]
+    {
         headers.insert(name.into(), text(value));
     }
-    let properties = BasicProperties::default().with_headers(headers).with_content_type("text/plain".into()).with_correlation_id("c".into());
+    let properties =
+        BasicProperties::default().with_headers(headers).with_content_type("text/plain".into()).with_correlation_id("c".into());
     send(&channel, &name, b"hello", properties).await;
     let binary = pull(&*queue, HANDLER).await;
     assert_eq!((binary.event.id.as_str(), binary.event.extension("correlationid")), ("7", Some("c")));
@@ -109,13 +113,20 @@ async fn what_is_published_is_a_cloudevent_of_amqp() {
 #[cfg_attr(without_rabbitmq, ignore = "no RabbitMQ 4 on this machine: make tools")]
 async fn an_unroutable_publish_is_an_error() {
     let (server, name) = (shared(Release::New), fresh());
-    let queue = opened(&format!("{}/%2F?exchange={name}&routing=com.example.order&exchange-type=direct&publish-key=other", server.url()), None).await.unwrap();
+    let queue = opened(
+        &format!("{}/%2F?exchange={name}&routing=com.example.order&exchange-type=direct&publish-key=other", server.url()),
+        None,
+    )
+    .await
+    .unwrap();
     queue.subscribe(HANDLER, Start::New).await.unwrap();
     let error = publish(&*queue, "1", None).await.unwrap_err().to_string();
     let url = format!("amqp://127.0.0.1:{}/%2F?exchange={name}", server.port());
     assert_eq!(
         error,
-        format!("`{url}`: no queue is bound to exchange `{name}` for the routing key `other` (NO_ROUTE) [bind one, or set `publish-key=`]")
+        format!(
+            "`{url}`: no queue is bound to exchange `{name}` for the routing key `other` (NO_ROUTE) [bind one, or set `publish-key=`]"
+        )
     );
     // With the key that its queue is bound with, it comes; beside it, what is not for anybody is told by its own caller.
     let good = opened(&format!("{}/%2F?exchange={name}&routing=com.example.order", server.url()), None).await.unwrap();
@@ -157,10 +168,17 @@ async fn routing_keys_choose_and_each_handler_has_its_own_queue() {
     nothing_comes(&*others, HANDLER).await;
     let channel = bare(server).await;
     for queue in [format!("weir-a.{name}"), format!("weir-b.{name}"), "weir-a.others".to_owned()] {
-        channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable().passive(), FieldTable::default()).await.unwrap();
+        channel
+            .queue_declare(queue.as_str().into(), QueueDeclareOptions::durable().passive(), FieldTable::default())
+            .await
+            .unwrap();
     }
     orders.unsubscribe("weir-b").await.unwrap();
-    let gone = channel.queue_declare(format!("weir-b.{name}").as_str().into(), QueueDeclareOptions::durable().passive(), FieldTable::default());
+    let gone = channel.queue_declare(
+        format!("weir-b.{name}").as_str().into(),
+        QueueDeclareOptions::durable().passive(),
+        FieldTable::default(),
+    );
     assert!(gone.await.is_err(), "the queue of a handler that was forgotten is there");
     orders.close().await;
     others.close().await;
@@ -237,7 +255,11 @@ async fn nothing_is_sent_that_nobody_asks_for() {
     while held.len() < 3 {
         held.push(pull(&*queue, HANDLER).await);
     }
-    let ready = bare(server).await.queue_declare(name.as_str().into(), QueueDeclareOptions::durable().passive(), FieldTable::default()).await.unwrap();
+    let ready = bare(server)
+        .await
+        .queue_declare(name.as_str().into(), QueueDeclareOptions::durable().passive(), FieldTable::default())
+        .await
+        .unwrap();
     assert!(ready.message_count() >= 6, "only {} are left for others, of ten, with three asked for", ready.message_count());
     queue.close().await;
 }
@@ -250,7 +272,12 @@ async fn two_handlers_of_one_queue_are_refused() {
     queue.subscribe("weir-a", Start::New).await.unwrap();
     let error = queue.subscribe("weir-b", Start::New).await.unwrap_err().to_string();
     let url = format!("amqp://127.0.0.1:{}/%2F/{name}", server.port());
-    assert_eq!(error, format!("`{url}`: `weir-a` and `weir-b` both read this queue, and each would get only a part of it [bind a queue for each to an exchange: `?exchange=NAME`]"));
+    assert_eq!(
+        error,
+        format!(
+            "`{url}`: `weir-a` and `weir-b` both read this queue, and each would get only a part of it [bind a queue for each to an exchange: `?exchange=NAME`]"
+        )
+    );
     queue.close().await;
 }
 
@@ -263,13 +290,36 @@ async fn what_can_not_work_is_told_at_once() {
     let stream = fresh();
     declare(&channel, &stream, &[("x-queue-type", text("stream"))]).await;
     for (url, says) in [
-        (url("guest:wr0ng", &format!("%2F/{name}")), format!("`amqp://127.0.0.1:{port}/%2F/{name}`: the server refuses the login: ACCESS_REFUSED")),
-        (url("guest:guest", &format!("nowhere/{name}")), "the virtual host can't be used: NOT_ALLOWED - vhost nowhere not found".to_owned()),
-        (url("stranger:s3cret", &format!("%2F/{name}")), "the virtual host can't be used: NOT_ALLOWED - access to vhost '/' refused for user 'stranger'".to_owned()),
-        (url("guest:guest", &format!("%2F/{stream}")), format!("`{stream}` is a queue of type `stream` (Weir reads `quorum` and `classic`)")),
-        (url("guest:guest", "%2F?exchange=amq.direct&exchange-type=topic"), "exchange `amq.direct` is there, and is not as `exchange-type=` says: PRECONDITION_FAILED".to_owned()),
-        (url("reader:s3cret", &format!("%2F/{name}")), format!("there is no queue `{name}`, and this user may not make it [rabbitmqctl set_permissions: configure `{name}`, or make the queue by hand]")),
-        (url("reader:s3cret", &format!("%2F?exchange={name}")), format!("there is no exchange `{name}`, and this user may not make it")),
+        (
+            url("guest:wr0ng", &format!("%2F/{name}")),
+            format!("`amqp://127.0.0.1:{port}/%2F/{name}`: the server refuses the login: ACCESS_REFUSED"),
+        ),
+        (
+            url("guest:guest", &format!("nowhere/{name}")),
+            "the virtual host can't be used: NOT_ALLOWED - vhost nowhere not found".to_owned(),
+        ),
+        (
+            url("stranger:s3cret", &format!("%2F/{name}")),
+            "the virtual host can't be used: NOT_ALLOWED - access to vhost '/' refused for user 'stranger'".to_owned(),
+        ),
+        (
+            url("guest:guest", &format!("%2F/{stream}")),
+            format!("`{stream}` is a queue of type `stream` (Weir reads `quorum` and `classic`)"),
+        ),
+        (
+            url("guest:guest", "%2F?exchange=amq.direct&exchange-type=topic"),
+            "exchange `amq.direct` is there, and is not as `exchange-type=` says: PRECONDITION_FAILED".to_owned(),
+        ),
+        (
+            url("reader:s3cret", &format!("%2F/{name}")),
+            format!(
+                "there is no queue `{name}`, and this user may not make it [rabbitmqctl set_permissions: configure `{name}`, or make the queue by hand]"
+            ),
+        ),
+        (
+            url("reader:s3cret", &format!("%2F?exchange={name}")),
+            format!("there is no exchange `{name}`, and this user may not make it"),
+        ),
     ] {
         let error = refused(url).await;
         assert!(error.contains(&says), "{error}\nexpected {says}");
@@ -302,7 +352,11 @@ async fn who_may_only_read_parks_retries_here() {
 #[cfg_attr(without_rabbitmq, ignore = "no RabbitMQ 4 on this machine: make tools")]
 async fn an_oversized_event_is_refused_alone() {
     let queue = queue(shared(Release::New)).opened().await.unwrap();
-    let large = Arc::new(Event { datacontenttype: Some("text/plain".to_owned()), data: Some(vec![b'x'; 3_000_000].into()), ..(*event("large")).clone() });
+    let large = Arc::new(Event {
+        datacontenttype: Some("text/plain".to_owned()),
+        data: Some(vec![b'x'; 3_000_000].into()),
+        ..(*event("large")).clone()
+    });
     for _ in 0..2 {
         let error = queue.publish(vec![Publish { event: Arc::clone(&large), due: None }]).await.unwrap_err();
         assert_eq!(error, QueueError::TooLarge { size: 3_000_000, bound: 2_000_000 });

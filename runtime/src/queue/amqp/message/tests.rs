@@ -113,7 +113,8 @@ fn copies_carry_what_went_before() {
     let book = came(&again).1;
     assert_eq!((book.tries, book.due, book.delivered), (tries, Some(Timestamp(77)), None));
     assert_eq!((book.position, book.published), (before.position, before.published));
-    let names: Vec<_> = again.properties.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect();
+    let names: Vec<_> =
+        again.properties.headers().as_ref().unwrap().inner().keys().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(names, ["mine", "timestamp_in_ms", "weirattempt", "weirdue", "weiroutside", "weirsince"]);
     assert_eq!(again.properties.expiration(), &None);
     assert_eq!(again.properties.message_id().as_ref().map(ShortString::as_str), Some("m"));
