@@ -400,7 +400,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "mqtt")]
-        url::QueueUrl::Mqtt(url) => Ok(mqtt::MqttQueue::open(url, &opening).await?),
+        url::QueueUrl::Mqtt(url) => Ok(later::over(mqtt::MqttQueue::open(url, &opening).await?, mqtt::later(url), &opening)),
         #[cfg(feature = "nats")]
         url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
         #[cfg(feature = "nsq")]

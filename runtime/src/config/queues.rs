@@ -108,11 +108,6 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                 section.reader.refuse(&field, message, "one of its own for each queue".to_owned(), None);
             }
             #[cfg(feature = "redis")]
-            if let Some(QueueUrl::Redis(stream)) = &url {
-                if let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned()) {
-                    let message = format!("queues `{other}` and `{name}` have the same stream");
-                    section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
-                }
             if let Some(QueueUrl::Redis(stream)) = &url
                 && let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned())
             {
