@@ -404,7 +404,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "mqtt")]
-        url::QueueUrl::Mqtt(url) => Ok(mqtt::MqttQueue::open(url, &opening).await?),
+        url::QueueUrl::Mqtt(url) => Ok(later::over(mqtt::MqttQueue::open(url, &opening).await?, mqtt::later(url), &opening)),
         #[cfg(feature = "amqp")]
         url::QueueUrl::Amqp(url) => Ok(amqp::AmqpQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]

@@ -3,8 +3,8 @@
 //! Each subscription is a session of its own at the broker, with QoS 1, under a client id that is the same at every start of a process:
 //! what waits for a process that is away, and what it had not acknowledged, comes when it is back. A connection of its own publishes.
 //!
-//! MQTT knows no giving back, no trying again later and no count of deliveries. What is given back is handed out again from here, tries
-//! are counted in this process only, and acknowledgements leave in order of arrival (`mqtt/acks.rs`): what ended behind something that
+//! MQTT knows no giving back, no trying again later and no count of deliveries. What is given back is handed out again from here, retries
+//! wait in the store ([`later`]) or, where there is none, here; tries are counted in this process, and acknowledgements leave in order of arrival (`mqtt/acks.rs`): what ended behind something that
 //! still runs comes again when the process is killed meanwhile.
 //!
 //! Trusted: whoever may publish to the topic. Considered and left out: acknowledging out of order, which some brokers take and the
@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 
 use self::shared::Shared;
 use self::url::MqttUrl;
+use super::later::Later;
 use super::{BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start};
 
 /// How long closing may take: the broker finds out by itself that we are gone.
@@ -43,7 +44,7 @@ pub const FEATURES: Features = Features {
     durable: true,
     groups: true,
     ordered: false,
-    // Retries that wait are held here.
+    // Without a store, retries wait here.
     delay: false,
     counts_tries: false,
     // A packet id is the same while a session lasts, and another message's after it.
@@ -58,6 +59,12 @@ pub const FEATURES: Features = Features {
     // The broker deals messages out to sessions as they come, and a session waits for its process.
     hands_over: false,
 };
+
+/// What the store holds, as the broker holds nothing: a retry is written there, and then its message is acknowledged.
+#[must_use]
+pub const fn later(url: &MqttUrl) -> Later {
+    Later::ALL.with_lease(url.lease)
+}
 
 /// A topic filter as a queue.
 pub struct MqttQueue {

@@ -16,6 +16,7 @@
 //!         ca=, cert=, key=     as above; creds=FILE  NATS credentials
 //! mqtt://[user:password@]host:1883/topic     a topic filter of an MQTT 5 broker, `+` and `#` included; `mqtts://` (8883) with TLS
 //!         session=1h    how long the broker keeps what waits for a process that is away, 1s to 366d
+//!         lease=30s     how long what waits in the store is ours without being renewed, 1s to 1h
 //!         keepalive=10s how often a silent connection is asked whether it is still there, 5s to 1h
 //!         retain=take   a new session begins with what the broker retains (default `skip`)
 //!         unread=drop   a publish that nobody subscribes to is done (default `refuse`: an error)

@@ -17,6 +17,12 @@ const SESSION: Duration = Duration::from_secs(3_600);
 /// Bounds on `session=`: below, a restart of the process would lose what it held; above, the protocol has no number for it but "for ever".
 const SESSIONS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(366 * 86_400));
 
+/// How long what waits in the store is ours without being renewed, unless `lease=` says otherwise (delivery.md §3).
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Bounds on `lease=`: below, a busy machine could not renew in time; above, what a killed process held would be away for too long.
+const LEASES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
+
 /// How often a silent connection is asked whether it is still there, unless `keepalive=` says otherwise.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -58,6 +64,8 @@ pub struct MqttUrl {
     pub filter: String,
     /// `session=`: how long the broker keeps what waits for a process that is away.
     pub session: Duration,
+    /// `lease=`: how long what waits in the store is ours without being renewed.
+    pub lease: Duration,
     /// `keepalive=`: how often a silent connection is asked whether it is still there.
     pub keep_alive: Duration,
     /// `group=`: the shared subscription that the one handler takes over.
@@ -88,6 +96,7 @@ impl MqttUrl {
             identity: None,
             filter: filter(&url)?,
             session: SESSION,
+            lease: LEASE,
             keep_alive: KEEP_ALIVE,
             group: None,
             take_retained: false,
@@ -133,6 +142,7 @@ impl MqttUrl {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "session" => self.session = between(name, value, SESSIONS, "from 1s to 366d")?,
+            "lease" => self.lease = between(name, value, LEASES, "from 1s to 1h")?,
             "keepalive" => self.keep_alive = between(name, value, KEEP_ALIVES, "from 5s to 1h")?,
             "group" => self.group = Some(share_name(value)?),
             "retain" => self.take_retained = either(name, value, ("skip", "take"))?,
@@ -144,7 +154,7 @@ impl MqttUrl {
             }
             other => {
                 return Err(format!(
-                    "parameter `{}` is not known (known: `session`, `keepalive`, `group`, `retain`, `unread`, `max-packet`, and for \
+                    "parameter `{}` is not known (known: `session`, `lease`, `keepalive`, `group`, `retain`, `unread`, `max-packet`, and for \
                      `mqtts:` `ca`, `cert`, `key`)",
                     other.escape_debug()
                 ));
@@ -242,10 +252,12 @@ mod tests {
 
     #[test]
     fn topics_are_read() {
-        let text = "mqtt://ann:s3cret@h:1999/sensors/+/temp/#?session=2h&keepalive=30s&group=old&retain=take&unread=drop";
+        let text =
+            "mqtt://ann:s3cret@h:1999/sensors/+/temp/#?session=2h&lease=5s&keepalive=30s&group=old&retain=take&unread=drop";
         let url = MqttUrl::parse(text, Path::new("/etc")).unwrap();
         assert_eq!((url.filter.as_str(), url.port, url.has_wildcards()), ("sensors/+/temp/#", 1999, true));
-        assert_eq!((url.session, url.keep_alive), (Duration::from_secs(7_200), Duration::from_secs(30)));
+        let seconds = [url.session, url.lease, url.keep_alive].map(|of| of.as_secs());
+        assert_eq!(seconds, [7_200, 5, 30]);
         assert_eq!((url.group.as_deref(), url.take_retained, url.drop_unread), (Some("old"), true, true));
         assert_eq!(url.login, Some(("ann".to_owned(), Secret("s3cret".to_owned()))));
         assert_eq!(url.to_string(), "mqtt://h:1999/sensors/+/temp/#");
