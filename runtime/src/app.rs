@@ -24,6 +24,7 @@ use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::keyvalue::Places;
 use crate::mail::Relays;
 use crate::outgoing::Outgoing;
+use crate::queue::fallback::FallbackQueue;
 use crate::queue::{self, Opening, Queue, QueueError};
 use crate::sandbox::Sandbox;
 use crate::store::{Settings, Store, StoreError};
@@ -264,13 +265,19 @@ async fn open_queues(config: &Config, process: &str, store: &Arc<Store>) -> Resu
         let opening = Opening {
             name: name.clone(),
             kind: queue.kind.clone(),
+            map: queue.map.clone(),
             max_size_bytes: queue.max_size,
             process: process.to_owned(),
+            group: config.server.group.clone(),
             dead: queue.dead_bounds,
             store: Some(Arc::clone(store)),
         };
         let opened = queue::open(&queue.url, opening).await;
-        let opened = opened.map_err(|error| StartError::Queue { name: name.clone(), error })?;
+        let failed = |error| StartError::Queue { name: name.clone(), error };
+        let mut opened = opened.map_err(failed)?;
+        if let Some(folder) = queue.fallback.clone() {
+            opened = FallbackQueue::open(opened, name, folder, queue.max_size).await.map_err(failed)?;
+        }
         queues.insert(name.clone(), (opened, queue.clone()));
     }
     Ok(queues)

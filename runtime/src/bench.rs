@@ -344,8 +344,10 @@ fn opening() -> Opening {
         store: None,
         name: "bench".to_owned(),
         kind: "weir.bench".to_owned(),
+        map: None,
         max_size_bytes: QUEUE_BYTES,
         process: "bench".to_owned(),
+        group: "weir".to_owned(),
     }
 }
 

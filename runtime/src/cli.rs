@@ -9,6 +9,7 @@ pub mod dead;
 pub mod direct;
 pub mod handlers;
 pub mod inspect;
+pub mod move_events;
 pub mod new;
 pub mod output;
 pub mod publish;
@@ -65,6 +66,7 @@ enum Command {
     Dead(dead::Dead),
     Handlers(handlers::Handlers),
     Queues(queues::Queues),
+    Move(move_events::Move),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }
@@ -97,6 +99,7 @@ fn run(command: &Command, global: &Global) -> Result<ExitCode, CliError> {
         Command::Check(args) => return check::run(args, global),
         Command::Test(args) => return test::run(args, global),
         Command::Try(args) => return try_event::run(args, global),
+        Command::Move(args) => return move_events::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Publish(args) => publish::run(args, global),
         Command::New(args) => new::run(args, global),

@@ -3,9 +3,13 @@
 //! An adapter translates between this contract and its broker. It reports; it never retries, decides or logs a failure twice:
 //! retries, dead letters, limits and reconnecting live once, above the adapters.
 
+pub(crate) mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+mod error;
+pub mod fallback;
+pub mod fanout;
 pub mod floor;
 mod inbox;
 pub mod later;
@@ -21,6 +25,7 @@ pub mod nsq;
 pub mod redis;
 pub(crate) mod timer;
 pub mod url;
+pub mod waits;
 mod wrapping;
 
 use std::future::Future;
@@ -32,7 +37,10 @@ use std::time::{Duration, Instant};
 use crate::clock::Timestamp;
 use crate::dead::{DeadBounds, DeadLetters};
 use crate::event::Event;
+use crate::source::map::EventMap;
 use crate::store::Store;
+
+pub use error::QueueError;
 
 /// A boxed future, so that [`Queue`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -139,6 +147,16 @@ pub trait Queue: Send + Sync + 'static {
     /// Whether the broker can be reached now; cheap, it asks nobody. For an embedded queue, whether its file can be used.
     fn health(&self) -> Health {
         Health { connected_once: true, error: None }
+    }
+
+    /// What takes publishes while the broker is away, and forwards them (surface.md §1, `fallback`).
+    fn fallback(&self) -> Option<&fallback::Fallback> {
+        None
+    }
+
+    /// What waits for its time, where it can be seen before: for `weir move`.
+    fn waits(&self) -> Option<&dyn waits::Waits> {
+        None
     }
 
     /// Makes a subscription, if it is not there yet, that begins where `start` says. Queues that can't tell do nothing. Where the broker
@@ -351,47 +369,6 @@ impl Features {
     };
 }
 
-/// Why a queue could not do as asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum QueueError {
-    /// No room until something is taken out: HTTP 429.
-    #[error("queue is full: {held} of {bound} bytes held{} (the bound is its `max-size`)", blocker.as_ref().map(|name| format!(", most for `{name}`")).unwrap_or_default())]
-    Full {
-        /// Bytes that wait.
-        held: u64,
-        /// The bound, `max-size`.
-        bound: u64,
-        /// The subscription that holds most of it, if one stands out (an orphan, for example).
-        blocker: Option<String>,
-    },
-    /// No room in the store for what has to wait there: HTTP 429.
-    #[error("{0}")]
-    NoRoom(String),
-    /// An event, or a batch, that is larger than this queue could ever hold: HTTP 413.
-    #[error("{size} bytes at once are more than this queue holds at all ({bound} bytes)")]
-    TooLarge {
-        /// The batch's size in bytes.
-        size: u64,
-        /// The bound in bytes.
-        bound: u64,
-    },
-    /// Away, or its disk is full or broken: HTTP 503, an outside failure.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Another process owns the folder.
-    #[error("{0}")]
-    Owned(String),
-    /// [`Queue::close`] was called.
-    #[error("queue is closed: this server is stopping")]
-    Closed,
-    /// The URL or what it names can't be used as it is.
-    #[error("{0}")]
-    Invalid(String),
-    /// This adapter does not do that.
-    #[error("this queue has no `{0}`")]
-    Unsupported(&'static str),
-}
-
 /// What a queue is opened with beside its URL.
 #[derive(Debug, Clone)]
 pub struct Opening {
@@ -399,10 +376,14 @@ pub struct Opening {
     pub name: String,
     /// The event type of messages that are not CloudEvents.
     pub kind: String,
+    /// Where a producer's own envelope has what: read by [`wrapping`].
+    pub map: Option<Arc<EventMap>>,
     /// The bound on its bytes, where the adapter has one.
     pub max_size_bytes: u64,
     /// This process among others on a broker: `[server] name`.
     pub process: String,
+    /// What names of subscriptions begin with, before `-` and the handler's: `[server] group`.
+    pub group: String,
     /// How much is kept of its dead letters, where the adapter keeps them.
     pub dead: DeadBounds,
     /// Where an adapter keeps what its broker can't: delays, and tries given back (delivery.md §6). None: it goes without, and says so.
@@ -414,9 +395,8 @@ pub struct Opening {
 /// # Errors
 /// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
 pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, QueueError> {
-    let Opening { name, max_size_bytes, .. } = opening.clone();
     match url {
-        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(opening.name, opening.max_size_bytes)),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "mqtt")]
@@ -425,12 +405,11 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
         #[cfg(feature = "nsq")]
         url::QueueUrl::Nsq(url) => Ok(later::over(nsq::NsqQueue::open(url, &opening).await?, nsq::later(url), &opening)),
-        url::QueueUrl::Disk(folder) => {
-            let folder = folder.clone();
-            let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;
-            let queue = opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??;
-            Ok(queue)
-        }
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisTaken(url) => Ok(redis::taken::open(url, &opening).await?),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
+        url::QueueUrl::Disk(folder) => Ok(disk::open(folder.clone(), opening).await?),
     }
 }
 

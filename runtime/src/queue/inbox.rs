@@ -7,6 +7,7 @@ mod hold;
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -98,12 +99,29 @@ impl<T> Inbox<T> {
 
     /// Puts in what has come.
     pub(super) fn put(&self, came: impl IntoIterator<Item = (Delivery, T)>) {
+        self.put_since(Instant::now(), came);
+    }
+
+    /// Puts in what has come, and is certainly ours since that time.
+    pub(super) fn put_since(&self, renewed: Instant, came: impl IntoIterator<Item = (Delivery, T)>) {
         let mut hold = self.hold();
         for (delivery, token) in came {
-            hold.take_in(delivery, token);
+            hold.take_in(delivery, token, renewed);
         }
         drop(hold);
         self.came.notify_waiters();
+    }
+
+    /// Whether a delivery is certainly ours: it was renewed less than `young` ago. One that is too old is let go.
+    pub(super) fn holds(&self, position: Position, now: Instant, young: Duration) -> bool {
+        let mut hold = self.hold();
+        let holds = hold.holds(position, now, young);
+        let lapsed = hold.has_lapsed();
+        drop(hold);
+        if lapsed {
+            self.lapsing.notify_waiters();
+        }
+        holds
     }
 
     /// Tells pulls that wait about a problem: they end with it.

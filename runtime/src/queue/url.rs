@@ -27,6 +27,15 @@
 //!         http=host:4151[,…] (nsq) where each nsqd answers HTTP: for depths, and to remove subscriptions
 //!         poll=30s           (nsq+lookup) how often nsqlookupd is asked
 //!         tls=yes            connections must be secured; ca=, cert=, key= as above
+//! redis://…?list=k     a Redis list: `LPUSH` adds, Weir takes as `RPOP` does, reliably
+//!         take=left     takes as `LPOP` does, and adds as `RPUSH` does; `right` is the default
+//!         lease=, ca=, cert=, key=     as above
+//! redis://…?zset=k     a Redis sorted set of messages scored by when they are due
+//!         unit=ms       scores are milliseconds since 1970; `s`, seconds with or without a fraction, is the default
+//!         lease=, ca=, cert=, key=     as above
+//! redis://…?channel=k     a Redis channel, at most once: what comes while nobody listens is lost
+//! redis://…?pattern=k.*     all channels whose names match; events are not published to it
+//!         ca=, cert=, key=     as above
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -38,7 +47,8 @@ use std::path::{Path, PathBuf};
 const LATER: [&str; 9] = ["amqp", "amqps", "kafka", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
-const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY`, `nats://…/SUBJECT`, `mqtt://…/TOPIC`, `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
+const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY` (or `list=`, `zset=`, `channel=`, `pattern=`), `nats://…/SUBJECT`, `mqtt://…/TOPIC`, \
+    `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +63,12 @@ pub enum QueueUrl {
     /// `mqtt://…/topic`.
     #[cfg(feature = "mqtt")]
     Mqtt(Box<super::mqtt::url::MqttUrl>),
+    /// `redis://…?list=` and `?zset=`.
+    #[cfg(feature = "redis")]
+    RedisTaken(Box<super::redis::taken::url::TakenUrl>),
+    /// `redis://…?channel=` and `?pattern=`.
+    #[cfg(feature = "redis")]
+    RedisChannel(Box<super::redis::channel::url::ChannelUrl>),
     /// `nats://…/subject`, with or without `?stream=`.
     #[cfg(feature = "nats")]
     Nats(Box<super::nats::url::NatsUrl>),
@@ -85,7 +101,7 @@ impl QueueUrl {
             "disk" if path.contains('\0') => Err("a folder's name holds no NUL character".to_owned()),
             "disk" => Ok(Self::Disk(base.join(path.strip_prefix("./").unwrap_or(path)))),
             #[cfg(feature = "redis")]
-            "redis" | "rediss" | "redis+unix" => Ok(Self::Redis(Box::new(super::redis::url::StreamUrl::parse(text, base)?))),
+            "redis" | "rediss" | "redis+unix" => redis(text, base, query),
             #[cfg(not(feature = "redis"))]
             "redis" | "rediss" | "redis+unix" => {
                 Err("this build has no Redis (build it with the cargo feature `redis`)".to_owned())
@@ -114,6 +130,9 @@ impl QueueUrl {
             Self::Memory | Self::Disk(_) => false,
             #[cfg(feature = "redis")]
             Self::Redis(stream) => stream.group.is_some(),
+            // They have no groups.
+            #[cfg(feature = "redis")]
+            Self::RedisTaken(_) | Self::RedisChannel(_) => false,
             #[cfg(feature = "nats")]
             Self::Nats(subject) => subject.group.is_some(),
             #[cfg(feature = "mqtt")]
@@ -133,6 +152,10 @@ impl QueueUrl {
             Self::Redis(_) => "redis",
             #[cfg(feature = "mqtt")]
             Self::Mqtt(_) => "mqtt",
+            #[cfg(feature = "redis")]
+            Self::RedisTaken(url) => super::redis::taken::TakenQueue::adapter(url.kind),
+            #[cfg(feature = "redis")]
+            Self::RedisChannel(_) => "redis-channel",
             #[cfg(feature = "nats")]
             Self::Nats(subject) if subject.stream.is_some() => "jetstream",
             #[cfg(feature = "nats")]
@@ -141,6 +164,20 @@ impl QueueUrl {
             Self::Nsq(_) => "nsq",
         }
     }
+}
+
+/// Which kind of Redis queue it is says the parameter that names its key.
+#[cfg(feature = "redis")]
+fn redis(text: &str, base: &Path, query: &str) -> Result<QueueUrl, String> {
+    use super::redis::{channel::url::ChannelUrl, taken::url::TakenUrl, url::StreamUrl};
+    let has = |names: &[&str]| query.split('&').any(|pair| names.contains(&pair.split('=').next().unwrap_or_default()));
+    if has(&["list", "zset"]) {
+        return Ok(QueueUrl::RedisTaken(Box::new(TakenUrl::parse(text, base)?)));
+    }
+    if has(&["channel", "pattern"]) {
+        return Ok(QueueUrl::RedisChannel(Box::new(ChannelUrl::parse(text, base)?)));
+    }
+    Ok(QueueUrl::Redis(Box::new(StreamUrl::parse(text, base)?)))
 }
 
 /// Without credentials.
@@ -153,6 +190,10 @@ impl fmt::Display for QueueUrl {
             Self::Redis(stream) => stream.fmt(f),
             #[cfg(feature = "mqtt")]
             Self::Mqtt(topic) => topic.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::RedisTaken(url) => url.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::RedisChannel(url) => url.fmt(f),
             #[cfg(feature = "nats")]
             Self::Nats(subject) => subject.fmt(f),
             #[cfg(feature = "nsq")]

@@ -100,8 +100,10 @@ async fn opened(url: &str, store: Option<Arc<Store>>) -> Result<Arc<dyn Queue>, 
     let opening = Opening {
         name: "orders".to_owned(),
         kind: "com.example.raw".to_owned(),
+        map: None,
         max_size_bytes: 0,
         process: fresh(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
         store,
     };

@@ -34,7 +34,9 @@ async fn opened_as(url: &str, process: &str) -> Result<Arc<dyn Queue>, QueueErro
         kind: "com.example.raw".to_owned(),
         max_size_bytes: 0,
         process: process.to_owned(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        map: None,
         store: None,
     };
     open(&url, opening).await

@@ -65,8 +65,7 @@ impl<T> Hold<T> {
     }
 
     /// Takes in what has come. What is still ours is not handed out again: only its token and lease are new.
-    pub(super) fn take_in(&mut self, delivery: Delivery, token: T) {
-        let renewed = Instant::now();
+    pub(super) fn take_in(&mut self, delivery: Delivery, token: T, renewed: Instant) {
         match self.held.get_mut(&delivery.position) {
             Some(held) if !held.lapsed => (held.token, held.renewed) = (token, renewed),
             _ => {
@@ -183,6 +182,20 @@ impl<T> Hold<T> {
         !self.lapsed.is_empty()
     }
 
+    /// What has come and no pull waits for; with `take`, it is handed out by that, to be given back.
+    pub(in crate::queue) fn unwanted(&mut self, take: bool) -> Vec<Position> {
+        let unwanted: Vec<Position> =
+            if self.wanted == 0 { self.ready.iter().map(|delivery| delivery.position).collect() } else { Vec::new() };
+        if take && !unwanted.is_empty() {
+            self.hand_out(unwanted.len());
+        }
+        unwanted
+    }
+
+    pub(super) fn has_lapsed(&self) -> bool {
+        !self.lapsed.is_empty()
+    }
+
     pub(super) fn take_lapsed(&mut self) -> Vec<Position> {
         std::mem::take(&mut self.lapsed)
     }
@@ -228,9 +241,9 @@ mod tests {
     #[test]
     fn what_comes_again_while_it_is_ours_is_not_handed_out_again() {
         let mut hold = Hold::default();
-        hold.take_in(delivery(1), 'a');
+        hold.take_in(delivery(1), 'a', Instant::now());
         assert_eq!(hold.hand_out(8).len(), 1);
-        hold.take_in(delivery(1), 'b');
+        hold.take_in(delivery(1), 'b', Instant::now());
         assert_eq!((hold.hand_out(8).len(), hold.len()), (0, 1));
         let plan = hold.plan(&[ack(1), ack(2)], Instant::now(), Some(YOUNG));
         assert_eq!((plan.sent, plan.late), (vec![(ack(1), 'b')], vec![]));
@@ -241,22 +254,22 @@ mod tests {
     #[test]
     fn what_lapsed_is_told_once_and_settled_late() {
         let mut hold = Hold::default();
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         hold.hand_out(1);
-        hold.take_in(delivery(2), ());
+        hold.take_in(delivery(2), (), Instant::now());
         assert!(hold.lapse(|_| true));
         assert_eq!(hold.take_lapsed(), [Position(1)]);
         assert_eq!(hold.hand_out(8).len(), 0, "what was not out is forgotten");
         assert_eq!(hold.plan(&[ack(1)], Instant::now(), None).late, [Position(1)]);
         // It comes again, as new.
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         assert_eq!(hold.hand_out(8).len(), 1);
     }
 
     #[test]
     fn an_old_lease_is_no_lease() {
         let mut hold = Hold::default();
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         hold.hand_out(1);
         let later = Instant::now() + YOUNG * 2;
         assert!(hold.holds(Position(1), Instant::now(), YOUNG));
@@ -267,8 +280,8 @@ mod tests {
     #[test]
     fn what_is_withdrawn_is_held_and_not_handed_out() {
         let mut hold = Hold::default();
-        hold.take_in(delivery(1), 'a');
-        hold.take_in(delivery(2), 'b');
+        hold.take_in(delivery(1), 'a', Instant::now());
+        hold.take_in(delivery(2), 'b', Instant::now());
         assert!(hold.is_idle());
         assert_eq!(hold.withdraw(|token| *token == 'a'), [Position(1)]);
         assert_eq!((hold.waiting(), hold.len()), (vec![Position(2)], 2));
@@ -280,7 +293,7 @@ mod tests {
         let mut hold = Hold::default();
         hold.wanted = 3;
         assert_eq!(hold.missing(), 3);
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         assert_eq!(hold.missing(), 2);
     }
 }

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::queue::inbox::Inbox;
 use crate::queue::{Delivery, Position, Tries};
-use crate::store::{DelayChange, DelayId, Delayed, Shelf};
+use crate::store::{DelayId, Delayed, Shelf};
 
 /// Most items of one claim: a batch of publishes, or what a few pulls take.
 pub(super) const CLAIM_MAX: usize = 256;

@@ -27,7 +27,9 @@ fn opening(store: Arc<Store>) -> Opening {
         kind: "weir.raw".to_owned(),
         max_size_bytes: 0,
         process: "one".to_owned(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        map: None,
         store: Some(store),
     }
 }

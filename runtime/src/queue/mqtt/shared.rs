@@ -50,7 +50,7 @@ impl Shared {
         Ok(Self {
             name: opening.name.clone(),
             url: url.clone(),
-            wrapping: Wrapping::new(&opening.name, &opening.kind),
+            wrapping: Wrapping::of(opening),
             outbox: Outbox::new(url),
             closed: CancellationToken::new(),
             process: opening.process.clone(),

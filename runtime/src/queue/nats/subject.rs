@@ -86,7 +86,7 @@ impl SubjectQueue {
             name: opening.name.clone(),
             url: url.clone(),
             server,
-            wrapping: Wrapping::new(&opening.name, &opening.kind),
+            wrapping: Wrapping::of(opening),
             subscriptions: Mutex::default(),
             closed: CancellationToken::new(),
         });

@@ -83,7 +83,7 @@ impl Shared {
         Self {
             name: opening.name.clone(),
             url: url.clone(),
-            wrapping: Wrapping::new(&opening.name, &opening.kind),
+            wrapping: Wrapping::of(opening),
             manner: Arc::new(manner),
             store: opening.store.clone(),
             nodes: Mutex::default(),

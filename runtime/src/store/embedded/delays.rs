@@ -20,17 +20,20 @@ use crate::clock;
 use crate::store::delays::DelayRow;
 use crate::store::{DelayChange, DelayError, DelayId, DelayLease, DelayedCount, Due, Shelf, StoreError};
 
+/// By shelf and item, who has claimed it and until when.
+type Claimed = HashMap<Shelf, HashMap<DelayId, (u64, Instant)>>;
+
 /// Who has claimed what.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     // Held for a look or a change, and while what is due is read: nothing is claimed twice.
-    shelves: Mutex<HashMap<Shelf, HashMap<DelayId, (u64, Instant)>>>,
+    shelves: Mutex<Claimed>,
     // Who waits for which shelf; as many as there are queues and subscriptions. Held for a look.
     changed: Mutex<HashMap<Shelf, Arc<Notify>>>,
 }
 
 impl Leases {
-    fn shelves(&self) -> MutexGuard<'_, HashMap<Shelf, HashMap<DelayId, (u64, Instant)>>> {
+    fn shelves(&self) -> MutexGuard<'_, Claimed> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_runtime::clock;
 use weir_runtime::event::Event;
-use weir_runtime::queue::{Publish, Queue as _, QueueError, Settle, Start, Tries};
+use weir_runtime::queue::{Publish, QueueError, Settle, Start, Tries};
 use weir_tests::brokers::mosquitto;
 use weir_tests::brokers::stall::Stall;
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use weir_runtime::event::Event;
-use weir_runtime::queue::{Publish, Queue as _, QueueError, Start};
+use weir_runtime::queue::{Publish, QueueError, Start};
 
 use super::plain::Plain;
 use super::rig::{READS, ack, event, ids, nothing_comes, publish, pull, subscribed};

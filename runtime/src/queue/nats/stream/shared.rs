@@ -55,7 +55,7 @@ impl Shared {
             process: opening.process.clone(),
             url: url.clone(),
             lease: url.lease,
-            wrapping: Wrapping::new(&opening.name, &opening.kind),
+            wrapping: Wrapping::of(opening),
             bucket: Bucket::new(Arc::clone(&server), &stream_name),
             stream_name,
             server,

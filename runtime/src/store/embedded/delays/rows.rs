@@ -10,10 +10,16 @@ use crate::store::{DelayChange, DelayId, DelayedCount, Due, Shelf};
 /// Queue, subscription (empty: publishes).
 type Of = (&'static str, &'static str);
 
-/// An item → when it is due, when its event was first seen, claims since its tries were written, its tries.
-const STATES: TableDefinition<(&str, &str, u128), (u64, u64, u32, &str)> = TableDefinition::new("delayed");
+/// The same, and the number of an item.
+type Item = (&'static str, &'static str, u128);
+
+/// When it is due, when its event was first seen, claims since its tries were written, its tries.
+type State = (u64, u64, u32, &'static str);
+
+/// An item → its state.
+const STATES: TableDefinition<Item, State> = TableDefinition::new("delayed");
 /// An item → its event.
-const EVENTS: TableDefinition<(&str, &str, u128), &[u8]> = TableDefinition::new("delayed-events");
+const EVENTS: TableDefinition<Item, &[u8]> = TableDefinition::new("delayed-events");
 /// Items by when they are due.
 const BY_DUE: TableDefinition<(&str, &str, u64, u128), ()> = TableDefinition::new("delayed-by-due");
 /// How many there are, and their bytes.
