@@ -22,8 +22,9 @@ use super::{Spot, fresh, opened};
 /// Short, so that what a killed process held comes soon; long enough for a busy machine to renew.
 const LEASE: Duration = Duration::from_secs(2);
 
-/// Longest wait for something that must happen: an nsqd looks at a new channel's delays for the first time after five seconds.
-const SOON: Duration = Duration::from_secs(15);
+/// Longest wait for something that must happen: an nsqd looks at a new channel's delays for the first time after five seconds, and for an
+/// `nsqlookupd` that was away every fifteen.
+const SOON: Duration = Duration::from_secs(40);
 
 /// The subscription of tests that need only one.
 const SUBSCRIPTION: &str = "weir-test";
