@@ -7,7 +7,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/weir
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export WEIR_CACHE := $(CACHE)
 
-.PHONY: help run test build handlers wasm-target tools bench clean-run
+.PHONY: help run test build handlers wasm-target tools soak bench clean-run
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,8 +15,11 @@ help: ## List the targets
 run: build handlers ## Serve the sample weir.toml, publish the sample events and show their mails; Ctrl-C stops
 	@.ci/sample
 
-test: wasm-target tools ## Install what the tests need and run them all
-	cargo test --locked --workspace
+test: wasm-target tools ## Install what the tests need and run them all; at the end, what each queue adapter passed
+	@matrix=$$(mktemp); WEIR_MATRIX=$$matrix cargo test --locked --workspace; status=$$?; .ci/matrix $$matrix; rm -f $$matrix; exit $$status
+
+soak: wasm-target tools ## A hundred thousand events through each broker, with a restart and a kill (minutes each)
+	WEIR_TEST_EVENTS=100000 cargo test --locked -p weir-tests --test soak -- --nocapture
 
 build: ## Build the server: bin/weir
 	cargo build --locked --release -p weir-runtime --bin weir

@@ -12,6 +12,7 @@ pub mod disk;
 mod error;
 pub mod fallback;
 pub mod fanout;
+mod features;
 pub mod floor;
 mod inbox;
 #[cfg(feature = "kafka")]
@@ -45,6 +46,7 @@ use crate::source::map::EventMap;
 use crate::store::Store;
 
 pub use error::QueueError;
+pub use features::{Features, promises};
 
 /// A boxed future, so that [`Queue`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -318,59 +320,6 @@ pub struct SubscriptionDepth {
     pub oldest: Option<Timestamp>,
     /// Events leased now.
     pub in_flight: Option<u64>,
-}
-
-/// What an adapter promises; [`conformance`] holds it to each of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Features {
-    /// An event that runs but is never settled is delivered again once its holder is gone.
-    pub at_least_once: bool,
-    /// An answered publish survives the end of the process.
-    pub durable: bool,
-    /// Each subscription sees every event.
-    pub groups: bool,
-    /// With one reader, events come in the order in which they were published; retries aside.
-    pub ordered: bool,
-    /// [`Settle::Retry`] and [`Publish::due`] are kept by the queue, to the millisecond or later, and outlive the process if `durable`.
-    pub delay: bool,
-    /// [`Tries`] are kept with the event over redeliveries.
-    pub counts_tries: bool,
-    /// [`Position`] is the same at every delivery of an event.
-    pub stable_position: bool,
-    /// [`Queue::depth`] can tell.
-    pub depth: bool,
-    /// There is a bound on what waits, and publishers get [`QueueError::Full`] beyond it.
-    pub bounded: bool,
-    /// Several processes may open the same queue and share its subscriptions.
-    pub shared: bool,
-    /// Longest that a delivery can be kept unsettled; none: as long as the process lives.
-    pub hold: Option<Duration>,
-    /// A subscription can begin with what was published before it was made.
-    pub history: bool,
-    /// An ack outlives the process whatever was given out before it; else only once all of that has ended.
-    pub acks_apart: bool,
-    /// What a process held when it went comes to the others, and what it does not pull is theirs; else it waits for that process.
-    pub hands_over: bool,
-}
-
-impl Features {
-    /// Of a queue of one process that keeps everything, also over its end: each adapter says where it differs.
-    pub const LASTING: Self = Self {
-        at_least_once: true,
-        durable: true,
-        groups: true,
-        ordered: true,
-        delay: true,
-        counts_tries: true,
-        stable_position: true,
-        depth: true,
-        bounded: true,
-        shared: false,
-        hold: None,
-        history: true,
-        acks_apart: true,
-        hands_over: true,
-    };
 }
 
 /// What a queue is opened with beside its URL.

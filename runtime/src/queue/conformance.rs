@@ -276,7 +276,9 @@ async fn run_scenario(adapter: &dyn Adapter, scenario: &Scenario) -> Verdict {
 /// # Errors
 /// The failure's text.
 pub async fn check(adapter: &dyn Adapter, name: &str, skips: &[&str]) -> Result<(), Failure> {
-    match (run(adapter, name).await, skips.contains(&name)) {
+    let verdict = run(adapter, name).await;
+    note(&verdict);
+    match (verdict, skips.contains(&name)) {
         (Verdict::Passed, false) | (Verdict::Skipped(_), true) => Ok(()),
         (Verdict::Skipped(feature), false) => {
             Err(format!("skipped, as `{feature}` is not promised (list `{name}` among the skipped, or promise it)"))
@@ -284,6 +286,20 @@ pub async fn check(adapter: &dyn Adapter, name: &str, skips: &[&str]) -> Result<
         (Verdict::Passed, true) => Err("passed, but is listed as skipped".to_owned()),
         (Verdict::Failed(failure), _) => Err(failure),
     }
+}
+
+/// Adds a line to the file that `WEIR_MATRIX` names: the test, which is its thread's name, and what it came to. `.ci/matrix` makes a table of it.
+fn note(verdict: &Verdict) {
+    use std::io::Write as _;
+    let Some(file) = std::env::var_os("WEIR_MATRIX") else { return };
+    let came_to = match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Skipped(_) => "-",
+        Verdict::Failed(_) => "FAILED",
+    };
+    let line = format!("{} {came_to}\n", std::thread::current().name().unwrap_or("main"));
+    // One write of one short line: tests of several processes may share the file. What can't be noted is missing in the table.
+    let _ = std::fs::OpenOptions::new().append(true).create(true).open(file).and_then(|mut file| file.write_all(line.as_bytes()));
 }
 
 /// A test for each scenario, named after it: `conformance_tests!(adapter)`, or with the scenarios that the adapter's features leave

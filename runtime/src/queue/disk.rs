@@ -236,6 +236,9 @@ impl Drop for DiskQueue {
     }
 }
 
+/// What it promises.
+pub const FEATURES: Features = Features::LASTING;
+
 impl Queue for DiskQueue {
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>> {
         Box::pin(self.publish_batch(batch))
@@ -259,7 +262,7 @@ impl Queue for DiskQueue {
     }
 
     fn features(&self) -> Features {
-        Features::LASTING
+        FEATURES
     }
 
     fn note(&self, subscription: &str, position: Position, tries: Tries) {

@@ -218,6 +218,9 @@ impl Contents {
     }
 }
 
+/// What it promises. Not `at_least_once`: when the process is gone, so is the queue.
+pub const FEATURES: Features = Features { at_least_once: false, durable: false, ..Features::LASTING };
+
 impl Queue for MemoryQueue {
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>> {
         Box::pin(async move { self.publish_now(batch) })
@@ -240,8 +243,7 @@ impl Queue for MemoryQueue {
     }
 
     fn features(&self) -> Features {
-        // Not `at_least_once`: when the process is gone, so is the queue.
-        Features { at_least_once: false, durable: false, ..Features::LASTING }
+        FEATURES
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

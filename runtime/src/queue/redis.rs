@@ -125,6 +125,9 @@ impl RedisQueue {
     }
 }
 
+/// What a stream promises. Durable as far as the server is: with `appendfsync always`, or replicas, over its end too.
+pub const FEATURES: Features = Features { bounded: false, shared: true, ..Features::LASTING };
+
 impl Queue for RedisQueue {
     fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>> {
         Box::pin(async move { self.shared.publish(&batch).await })
@@ -148,8 +151,7 @@ impl Queue for RedisQueue {
     }
 
     fn features(&self) -> Features {
-        // Durable as far as the server is: with `appendfsync always`, or replicas, over its end too.
-        Features { bounded: false, shared: true, ..Features::LASTING }
+        FEATURES
     }
 
     fn keep_order(&self, subscription: &str) -> Result<(), QueueError> {

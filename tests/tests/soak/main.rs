@@ -1,5 +1,5 @@
-//! A soak of each adapter: two processes of the real server on one queue of a real broker, a hundred thousand events, some of which fail, while
-//! the broker is restarted once and a process is killed once. Everything that was accepted ends, and where the adapter promises at least
+//! A soak of each adapter: two processes of the real server on one queue of a real broker, thousands of events (`make soak`: a hundred thousand),
+//! some of which fail, while the broker is restarted once and a process is killed once. Everything that was accepted ends, and where the adapter promises at least
 //! once, each event by itself.
 //!
 //! `WEIR_TEST_EVENTS` sets the size, `WEIR_TEST_SEED` repeats the drawn ends. Each prints its figures.

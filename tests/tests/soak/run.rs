@@ -14,8 +14,8 @@ use weir_tests::guests;
 use weir_tests::redis::{Keeps, RedisServer};
 use weir_tests::server::{Server, Site};
 
-/// Events unless `WEIR_TEST_EVENTS` says otherwise.
-const EVENTS: usize = 100_000;
+/// Events unless `WEIR_TEST_EVENTS` says otherwise, as `make soak` does.
+const EVENTS: usize = 10_000;
 
 /// Events of one publish.
 const BATCH: usize = 500;
