@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use tempfile::TempDir;
-
 use super::process::{Order, free_port, read};
 use super::server::Server;
 use crate::redis::certificates;
