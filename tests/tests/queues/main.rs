@@ -1,6 +1,5 @@
 //! Adapters of brokers through the conformance suite, against real servers, and what is their own.
 
-mod kafka;
 mod mqtt;
 mod nats;
 mod nsq;

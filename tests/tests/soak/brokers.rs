@@ -1,6 +1,6 @@
 //! The adapters: a broker for each, and the URL of a queue on it.
 
-use weir_tests::brokers::{kafka, mosquitto, nats, server};
+use weir_tests::brokers::{mosquitto, nats, server};
 use weir_tests::redis::{Keeps, RedisServer};
 
 use super::run::{Broker, Soak};
@@ -40,12 +40,4 @@ fn mqtt() {
     let mosquitto = mosquitto::start("");
     let url = format!("{}/soak/new", mosquitto.url());
     Soak::new("mqtt", &url).run(mosquitto);
-}
-
-#[test]
-#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
-fn kafka_topic() {
-    let kafka = kafka::start("");
-    let url = format!("{}/soak?partitions=4&lease=5s", kafka.url());
-    Soak::new("kafka", &url).run(kafka);
 }
