@@ -33,7 +33,7 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::dead::{DeadBounds, DeadLetters};

@@ -196,7 +196,7 @@ fn what_is_wrong_with_a_command_line_is_said() {
         (&["publish", "events", "--type", "t", "--data", "{"], "`--data` is not JSON"),
         (&["publish", "events", "--type", "t", "--delay", "10"], "`--delay`: `10` is no duration"),
         (&["publish", "events", "--type", "t", "--ext", "weirhops=1"], "Weir's own"),
-        (&["publish", "nats://localhost/events", "--type", "t"], "not in this version yet"),
+        (&["publish", "pulsar://localhost/events", "--type", "t"], "not in this version yet"),
         (&["publish", "events", "--type", "t", "--server", "https://localhost"], "needs TLS"),
         (&["publish", "events", "--type", "t", "--data-file", "/nowhere/x"], "`/nowhere/x` can't be read"),
         (&["dead", "list", "--older-than", "soon"], "`--older-than`: `soon` is no duration"),

@@ -88,6 +88,17 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Queues {
     Queues { configs, names, groups: seen.groups }
 }
 
+/// Of a queue that may stand in `weir.toml` once only: where it is, and what that is called.
+fn place(url: &QueueUrl) -> Option<(String, &'static str)> {
+    match url {
+        #[cfg(feature = "redis")]
+        QueueUrl::Redis(stream) => Some((stream.to_string(), "stream")),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisTaken(taken) => Some((taken.to_string(), "list or sorted set")),
+        _ => None,
+    }
+}
+
 fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<QueueConfig> {
     section.later(&["key"]);
     let url = match section.take("url") {
@@ -100,24 +111,11 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                 let message = format!("queues `{other}` and `{name}` have the same folder");
                 section.reader.refuse(&field, message, "a folder of its own for each queue".to_owned(), None);
             }
-            #[cfg(feature = "redis")]
-            if let Some(QueueUrl::RedisTaken(taken)) = &url
-                && let Some(other) = seen.streams.insert(taken.to_string(), name.to_owned())
+            if let Some((place, what)) = url.as_ref().and_then(place)
+                && let Some(other) = seen.streams.insert(place, name.to_owned())
             {
-                let message = format!("queues `{other}` and `{name}` have the same list or sorted set");
-                section.reader.refuse(&field, message, "one of its own for each queue".to_owned(), None);
-            }
-            #[cfg(feature = "redis")]
-            if let Some(QueueUrl::Redis(stream)) = &url {
-                if let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned()) {
-                    let message = format!("queues `{other}` and `{name}` have the same stream");
-                    section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
-                }
-            if let Some(QueueUrl::Redis(stream)) = &url
-                && let Some(other) = seen.streams.insert(stream.to_string(), name.to_owned())
-            {
-                let message = format!("queues `{other}` and `{name}` have the same stream");
-                section.reader.refuse(&field, message, "a stream of its own for each queue".to_owned(), None);
+                let message = format!("queues `{other}` and `{name}` have the same {what}");
+                section.reader.refuse(&field, message, format!("a {what} of its own for each queue"), None);
             }
             if url.as_ref().is_some_and(QueueUrl::takes_group) {
                 seen.groups.insert(name.to_owned(), field);

@@ -74,10 +74,6 @@ pub fn promises() -> Vec<(&'static str, Features)> {
     all.extend([("jetstream", super::nats::stream::FEATURES), ("nats", super::nats::subject::FEATURES)]);
     #[cfg(feature = "nsq")]
     all.push(("nsq", super::nsq::FEATURES));
-    #[cfg(feature = "amqp")]
-    all.push(("amqp", super::amqp::FEATURES));
-    #[cfg(feature = "kafka")]
-    all.push(("kafka", super::kafka::FEATURES));
     #[cfg(feature = "mqtt")]
     all.push(("mqtt", super::later::Later::ALL.features(super::mqtt::FEATURES)));
     all
@@ -86,7 +82,9 @@ pub fn promises() -> Vec<(&'static str, Features)> {
 /// The table of docs/queues.md.
 #[cfg(test)]
 fn table() -> String {
-    let mut text = String::from("| adapter | guarantee | outlives its process | each handler sees all | order | delays and retries held | tries kept | depth | several processes | held at most | starts with what was before |\n");
+    let mut text = String::from(
+        "| adapter | guarantee | outlives its process | each handler sees all | order | delays and retries held | tries kept | depth | several processes | held at most | starts with what was before |\n",
+    );
     text += "|---|---|---|---|---|---|---|---|---|---|---|\n";
     let yes = |is: bool| if is { "yes" } else { "no" };
     for (name, features) in promises() {
@@ -113,7 +111,7 @@ fn table() -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    #[cfg(all(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "nsq", feature = "redis"))]
+    #[cfg(all(feature = "mqtt", feature = "nats", feature = "nsq", feature = "redis"))]
     fn the_table_in_the_documents_is_what_adapters_promise() {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/queues.md");
         let text = std::fs::read_to_string(file).unwrap();

@@ -13,23 +13,20 @@ const GIVEN: &str = "WEIR_TEST_BINARY";
 /// The same for the build with the feature `test-clock`.
 const GIVEN_WITH_CLOCK: &str = "WEIR_TEST_CLOCK_BINARY";
 
-/// Every adapter, as this package asks for: with the same features the dependencies that it is tested with are those that are there.
-const ALL: &str = "full";
-
 /// Where the binary is.
 pub(super) fn weir() -> &'static Path {
     static WEIR: OnceLock<PathBuf> = OnceLock::new();
-    WEIR.get_or_init(|| std::env::var_os(GIVEN).map_or_else(|| build("weir", ALL), PathBuf::from))
+    WEIR.get_or_init(|| std::env::var_os(GIVEN).map_or_else(|| build("weir", &[]), PathBuf::from))
 }
 
 /// Where the binary with the feature `test-clock` is.
 pub(super) fn with_clock() -> &'static Path {
     static WEIR: OnceLock<PathBuf> = OnceLock::new();
-    let build = || build("weir-test-clock", &format!("{ALL},test-clock"));
+    let build = || build("weir-test-clock", &["--features", "test-clock"]);
     WEIR.get_or_init(|| std::env::var_os(GIVEN_WITH_CLOCK).map_or_else(build, PathBuf::from))
 }
 
-fn build(name: &str, features: &str) -> PathBuf {
+fn build(name: &str, more: &[&str]) -> PathBuf {
     // This test is `TARGET/PROFILE/deps/NAME`.
     let test = std::env::current_exe().expect("a test knows its own file");
     let profile = test.ancestors().nth(2).expect("a test stands in the folder of its profile");
@@ -37,10 +34,10 @@ fn build(name: &str, features: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .args(["build", "--quiet", "--locked", "--package", "weir-runtime", "--bin", name, "--message-format", "json"])
-        .args(["--features", features]);
+        .args(more);
     cargo.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
     // No release has a feature for tests.
-    if profile.ends_with("release") && features == ALL {
+    if profile.ends_with("release") && more.is_empty() {
         cargo.arg("--release");
     }
     let output = cargo.output().expect("cargo runs");

@@ -1,6 +1,6 @@
 //! The adapters: a broker for each, and the URL of a queue on it.
 
-use weir_tests::brokers::{mosquitto, nats, server};
+use weir_tests::brokers::{mosquitto, nats, nsq, server};
 use weir_tests::redis::{Keeps, RedisServer};
 
 use super::run::{Broker, Soak};
@@ -40,4 +40,41 @@ fn mqtt() {
     let mosquitto = mosquitto::start("");
     let url = format!("{}/soak/new", mosquitto.url());
     Soak::new("mqtt", &url).run(mosquitto);
+}
+
+#[test]
+fn redis_list() {
+    let redis = RedisServer::start(Keeps::Always, &[]);
+    let url = format!("{}?list=soak&lease=5s", redis.url(0));
+    Soak::new("redis list", &url).run(redis);
+}
+
+#[test]
+fn redis_sorted_set() {
+    let redis = RedisServer::start(Keeps::Always, &[]);
+    let url = format!("{}?zset=soak&lease=5s", redis.url(0));
+    Soak::new("redis sorted set", &url).run(redis);
+}
+
+#[test]
+fn redis_channel() {
+    let redis = RedisServer::start(Keeps::Nothing, &[]);
+    let url = format!("{}?channel=soak", redis.url(0));
+    Soak::at_most_once("redis channel", &url).run(redis);
+}
+
+#[test]
+#[cfg_attr(without_nats, ignore = "no nats-server on this machine: make tools")]
+fn nats_subject() {
+    let nats = nats::start("");
+    let url = format!("{}/soak.new", nats.url());
+    Soak::at_most_once("nats", &url).run(nats);
+}
+
+#[test]
+#[cfg_attr(without_nsq, ignore = "no nsqd on this machine: make tools")]
+fn nsq_topic() {
+    let nsqd = nsq::start("");
+    let url = format!("{}/soak?lease=5s", nsqd.url());
+    Soak::new("nsq", &url).run(nsqd);
 }

@@ -67,7 +67,6 @@ impl Soak {
     }
 
     /// Of one that promises at most once.
-    #[expect(dead_code, reason = "for the adapters without acknowledgements")]
     pub(crate) fn at_most_once(name: &'static str, url: &str) -> Self {
         Self { at_least_once: false, ..Self::new(name, url) }
     }
