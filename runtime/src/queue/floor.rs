@@ -26,11 +26,14 @@ pub trait Floor {
     fn remove(&mut self) -> Result<(), QueueError>;
 }
 
+/// The URL of a fresh queue, and the bare client beside it.
+pub type Beside = (QueueUrl, Box<dyn Floor>);
+
 /// For the broker of a URL: the URL of a fresh queue beside the one that it names, and a bare client. None: there is no broker.
 ///
 /// # Errors
 /// When the broker is away or refuses.
-pub fn open(url: &QueueUrl) -> Result<Option<(QueueUrl, Box<dyn Floor>)>, QueueError> {
+pub fn open(url: &QueueUrl) -> Result<Option<Beside>, QueueError> {
     match url {
         #[cfg(feature = "redis")]
         QueueUrl::Redis(url) => {

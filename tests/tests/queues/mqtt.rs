@@ -48,10 +48,13 @@ async fn opened_with(url: &str, process: &str, store: Option<Arc<Store>>) -> Res
     open(&url, opening).await
 }
 
+/// The name of a process, and its queue while it lives.
+type Named = (String, Option<Weak<dyn Queue>>);
+
 /// A topic of its own. What a process leaves behind waits for its name to come back: a new opening gets the first name that nobody has.
 struct Topic {
     url: String,
-    names: Mutex<Vec<(String, Option<Weak<dyn Queue>>)>>,
+    names: Mutex<Vec<Named>>,
     broker: Option<Mutex<Server>>,
     /// All its processes share it.
     store: Arc<Store>,

@@ -27,7 +27,7 @@ fn header<'a>(message: &'a Message, name: &str) -> &'a str {
 pub(crate) fn requests_are_answered() {
     let broker = nats::start("");
     let queue = format!("[queue.events]\nurl = \"{}/jobs.*?reply-within=2s\"\n", broker.url());
-    let retry = "retry = { attempts = 5, backoff = \"10ms..20ms\" }\n";
+    let retry = "retry = { attempts = 5, backoff = \"10ms..20ms\" }\ngrants.publish = [\"self\"]\n";
     let site = Site::new(&format!("{queue}{}", handler("it", guests::SERVER_REPLY, retry)));
     let server = site.start();
     let runtime = tokio::runtime::Runtime::new().unwrap();

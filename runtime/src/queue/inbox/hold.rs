@@ -290,8 +290,7 @@ mod tests {
 
     #[test]
     fn demand_is_what_waits_less_what_has_come() {
-        let mut hold = Hold::default();
-        hold.wanted = 3;
+        let mut hold = Hold { wanted: 3, ..Hold::default() };
         assert_eq!(hold.missing(), 3);
         hold.take_in(delivery(1), (), Instant::now());
         assert_eq!(hold.missing(), 2);
