@@ -325,7 +325,7 @@ pub struct Opening {
     pub name: String,
     /// The event type of messages that are not CloudEvents.
     pub kind: String,
-    /// Where a producer's own envelope has what: read by [`wrapping`].
+    /// Where a producer's own envelope has what: read where messages become events.
     pub map: Option<Arc<EventMap>>,
     /// The bound on its bytes, where the adapter has one.
     pub max_size_bytes: u64,

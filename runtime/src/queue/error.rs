@@ -30,7 +30,7 @@ pub enum QueueError {
     /// Another process owns the folder.
     #[error("{0}")]
     Owned(String),
-    /// [`Queue::close`] was called.
+    /// [`super::Queue::close`] was called.
     #[error("queue is closed: this server is stopping")]
     Closed,
     /// The URL or what it names can't be used as it is.
