@@ -203,7 +203,8 @@ impl Fanout {
         if doing.plan.below.is_empty() {
             return Ok(Vec::new());
         }
-        let late = self.below.settle(READER, doing.plan.below.clone()).await?;
+        let settlements = doing.plan.below.iter().map(|(settlement, _)| *settlement).collect();
+        let late = self.below.settle(READER, settlements).await?;
         if self.book().settled(&std::mem::take(&mut doing.plan.below)) {
             self.came.notify_waiters();
         }
@@ -211,7 +212,7 @@ impl Fanout {
     }
 
     /// For handlers that this process lacks, on a queue that can't hold a message back itself.
-    fn give_back_later(&self, later: Vec<Settlement>) {
+    fn give_back_later(&self, later: Vec<(Settlement, u64)>) {
         if later.is_empty() {
             return;
         }
@@ -223,7 +224,7 @@ impl Fanout {
             // Nobody tells when a process that has the handler comes.
             tokio::time::sleep(ELSEWHERE).await;
             // What fails here is given back by the queue's own end of its lease.
-            let _ = below.settle(READER, later.clone()).await;
+            let _ = below.settle(READER, later.iter().map(|(settlement, _)| *settlement).collect()).await;
             if lock(&book).settled(&later) {
                 came.notify_waiters();
             }

@@ -204,7 +204,12 @@ impl Book {
         let mut lapsed = false;
         for delivery in came {
             let position = delivery.position;
-            // It can come again while it is ours only when it has lapsed, and that is on its way to us.
+            if self.held.get(&position).is_some_and(|message| message.settling) {
+                // It was given back, and comes again before that was answered.
+                self.held.remove(&position);
+                self.ending.remove(&position);
+            }
+            // Otherwise it comes again while it is ours only when it has lapsed, and that is on its way to us.
             lapsed |= self.lapse(&[position]);
             let to = copy::addressee(&delivery.event);
             let takes = |reader: &Reader| to.is_none_or(|to| to == &*reader.handler);

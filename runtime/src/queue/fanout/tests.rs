@@ -297,6 +297,25 @@ async fn a_copy_that_can_not_be_published_changes_nothing() {
     assert_eq!(waits(&*below).await, Some(0));
 }
 
+/// As quick queues do.
+#[test]
+fn what_comes_again_before_its_settlement_is_answered_is_held_anew() {
+    let mut book = Book::default();
+    book.adopt("weir-a", "weir");
+    let came = || {
+        let event = event("1").event;
+        vec![Delivery { event, position: Position(7), tries: Tries::default(), first_seen: Timestamp(0) }]
+    };
+    book.take_in(came());
+    let first = book.hand_out("weir-a", 9).remove(0);
+    let plan = book.plan("weir-a", &[first.settle(Settle::Return).1], Timestamp(0), true);
+    assert_eq!(book.take_in(came()), (false, false), "nothing has lapsed");
+    book.settled(&plan.below);
+    let again = book.hand_out("weir-a", 9).remove(0);
+    let plan = book.plan("weir-a", &[again.settle(Settle::Ack).1], Timestamp(0), true);
+    assert_eq!((plan.below.len(), plan.late), (1, vec![]));
+}
+
 #[tokio::test]
 async fn depth_is_told_for_each_handler() {
     let (_, queue) = with(&["a", "b"]).await;

@@ -155,6 +155,16 @@ impl<T> Hold<T> {
         plan
     }
 
+    /// Takes it out, as it can come again before the answer to its settlement does.
+    pub(in crate::queue) fn let_go(&mut self, position: Position) -> Option<Held<T>> {
+        self.held.remove(&position)
+    }
+
+    /// It was not settled after all; what has come again meanwhile stays.
+    pub(in crate::queue) fn hold_again(&mut self, position: Position, held: Held<T>) {
+        self.held.entry(position).or_insert(held);
+    }
+
     /// It is no longer ours.
     pub(in crate::queue) fn settled(&mut self, position: Position) {
         self.held.remove(&position);
@@ -249,6 +259,18 @@ mod tests {
         assert_eq!((plan.sent, plan.late), (vec![(ack(1), 'b')], vec![]));
         hold.settled(Position(1));
         assert_eq!(hold.len(), 0);
+    }
+
+    #[test]
+    fn what_is_let_go_may_come_again_before_that_is_answered() {
+        let mut hold = Hold::default();
+        hold.take_in(delivery(1), 'a', Instant::now());
+        hold.hand_out(1);
+        let held = hold.let_go(Position(1)).unwrap();
+        hold.take_in(delivery(1), 'b', Instant::now());
+        assert_eq!(hold.hand_out(1).len(), 1);
+        hold.hold_again(Position(1), held);
+        assert_eq!(hold.get_mut(Position(1)).map(|held| held.token), Some('b'));
     }
 
     #[test]

@@ -20,10 +20,10 @@ const MISSING_MAX: usize = 100;
 pub(in crate::queue::fanout) struct Plan {
     /// Published before anything else, by the message that each is a copy of.
     pub(in crate::queue::fanout) copies: Vec<(Position, Publish)>,
-    /// What the queue below is told.
-    pub(in crate::queue::fanout) below: Vec<Settlement>,
+    /// What the queue below is told, each with its message's number.
+    pub(in crate::queue::fanout) below: Vec<(Settlement, u64)>,
     /// What it is told only after [`ELSEWHERE`], because it can't hold that itself.
-    pub(in crate::queue::fanout) later: Vec<Settlement>,
+    pub(in crate::queue::fanout) later: Vec<(Settlement, u64)>,
     /// These come too late.
     pub(in crate::queue::fanout) late: Vec<Position>,
     /// Tries to be noted below.
@@ -44,10 +44,11 @@ impl Book {
             }
             if delays {
                 let settle = Settle::Retry { due: now.after(ELSEWHERE), tries: message.below };
-                plan.below.push(Settlement { position, settle });
+                plan.below.push((Settlement { position, settle }, message.number));
             } else {
-                plan.later.push(Settlement { position, settle: Settle::Return });
+                plan.later.push((Settlement { position, settle: Settle::Return }, message.number));
             }
+            message.settling = true;
         }
         (plan, missing)
     }
@@ -86,7 +87,7 @@ impl Book {
                     self.ending.insert(position);
                 }
             }
-            Settle::Return if is_one => plan.below.push(Settlement { position, settle }),
+            Settle::Return if is_one => plan.below.push((Settlement { position, settle }, number)),
             Settle::Return => {
                 share.state = State::Ready;
                 reader.ready.insert(number, position);
@@ -94,7 +95,7 @@ impl Book {
             }
             Settle::Retry { due, tries } if is_one => {
                 let settle = Settle::Retry { due, tries: copy::rest(said, tries) };
-                plan.below.push(Settlement { position, settle });
+                plan.below.push((Settlement { position, settle }, number));
             }
             Settle::Retry { due, tries } => {
                 share.state = State::Passing;
@@ -107,13 +108,13 @@ impl Book {
     /// Adds what nobody has any more, and marks what is on its way.
     fn end(&mut self, plan: &mut Plan) {
         for position in &self.ending {
-            if self.held.get(position).is_some_and(|message| !message.settling) {
+            if let Some(message) = self.held.get(position).filter(|message| !message.settling) {
                 // Without any reader left it is not ours to end.
                 let settle = if self.readers.is_empty() { Settle::Return } else { Settle::Ack };
-                plan.below.push(Settlement { position: *position, settle });
+                plan.below.push((Settlement { position: *position, settle }, message.number));
             }
         }
-        for settlement in &plan.below {
+        for (settlement, _) in &plan.below {
             if let Some(message) = self.held.get_mut(&settlement.position) {
                 message.settling = true;
             }
@@ -145,8 +146,8 @@ impl Book {
                 share.state = State::Out;
             }
         }
-        for Settlement { position, .. } in &plan.below {
-            if let Some(message) = self.held.get_mut(position) {
+        for (Settlement { position, .. }, number) in &plan.below {
+            if let Some(message) = self.held.get_mut(position).filter(|message| message.number == *number) {
                 message.settling = false;
                 if message.elsewhere {
                     self.elsewhere.push(*position);
@@ -155,11 +156,13 @@ impl Book {
         }
     }
 
-    /// The queue below knows; whether there is somebody to be woken for the room.
-    pub(in crate::queue::fanout) fn settled(&mut self, settlements: &[Settlement]) -> bool {
-        for Settlement { position, .. } in settlements {
-            self.held.remove(position);
-            self.ending.remove(position);
+    /// The queue below knows; whether there is somebody to be woken for the room. What has come again before its answer did is another.
+    pub(in crate::queue::fanout) fn settled(&mut self, settlements: &[(Settlement, u64)]) -> bool {
+        for (Settlement { position, .. }, number) in settlements {
+            if self.held.get(position).is_some_and(|message| message.number == *number) {
+                self.held.remove(position);
+                self.ending.remove(position);
+            }
         }
         std::mem::take(&mut self.refused)
     }

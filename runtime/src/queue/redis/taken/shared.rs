@@ -171,9 +171,26 @@ impl Shared {
         let sent: Vec<Settlement> = plan.sent.into_iter().map(|(settlement, _)| settlement).collect();
         let mut late = plan.late;
         for some in sent.chunks(CALL_MAX) {
-            late.extend(self.send(some).await?);
-            let mut hold = self.inbox.hold();
-            some.iter().for_each(|settlement| hold.settled(settlement.position));
+            // What is given back may be taken again by the reader, before we have the answer.
+            let again =
+                || some.iter().filter(|settlement| settlement.settle != Settle::Ack).map(|settlement| settlement.position);
+            let gone: Vec<_> = {
+                let mut hold = self.inbox.hold();
+                again().filter_map(|position| Some((position, hold.let_go(position)?))).collect()
+            };
+            match self.send(some).await {
+                Ok(more) => {
+                    late.extend(more);
+                    let mut hold = self.inbox.hold();
+                    let acked = some.iter().filter(|settlement| settlement.settle == Settle::Ack);
+                    acked.for_each(|settlement| hold.settled(settlement.position));
+                }
+                Err(error) => {
+                    let mut hold = self.inbox.hold();
+                    gone.into_iter().for_each(|(position, held)| hold.hold_again(position, held));
+                    return Err(error);
+                }
+            }
         }
         if sent.iter().any(|settlement| settlement.settle != Settle::Ack) {
             self.stirred.notify_one();
