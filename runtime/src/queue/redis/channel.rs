@@ -40,7 +40,7 @@ const BUFFER_BYTES: u64 = 64 << 20;
 pub const FEATURES: Features = Features {
     at_least_once: false,
     durable: false,
-    groups: false,
+    groups: true,
     ordered: false,
     delay: false,
     counts_tries: true,

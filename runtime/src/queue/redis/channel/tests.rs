@@ -35,7 +35,6 @@ mod conformance {
         "order_is_kept",
         "retry_waits_and_holds_up_nobody",
         "delayed_publish_waits",
-        "each_subscription_sees_all",
         "first_subscriptions_see_what_waited",
         "start_decides_where_to_begin",
         "unsubscribe_frees",
