@@ -19,6 +19,7 @@ use super::output::{CliError, EXIT_FAILED, EXIT_INTERRUPTED, Global, Output, not
 use crate::config::Config;
 use crate::queue::url::QueueUrl;
 use crate::queue::{Depth, Opening, Queue};
+use crate::store::Store;
 
 /// The prefix of subscriptions, where no configuration says otherwise (surface.md §1).
 const GROUP: &str = "weir";
@@ -59,6 +60,8 @@ struct End {
     name: String,
     url: QueueUrl,
     opening: Opening,
+    /// It is one of weir.toml.
+    is_named: bool,
 }
 
 /// Runs the command.
@@ -73,15 +76,18 @@ pub(super) fn run_to(args: &Move, global: &Global, output: &mut Output) -> Resul
     // URLs need no weir.toml; where there is one, it has the group.
     let is_named = [&args.from, &args.to].iter().any(|queue| !queue.contains(':'));
     let config = (is_named || global.config.exists()).then(|| global.load()).transpose()?;
-    let from = End::of(&args.from, config.as_ref())?;
-    let to = End::of(&args.to, config.as_ref())?;
+    let mut from = End::of(&args.from, config.as_ref())?;
+    let mut to = End::of(&args.to, config.as_ref())?;
     from.refuse_same(&to)?;
+    let store = store(config.as_ref(), [&from, &to]);
+    from.opening.store.clone_from(&store);
+    to.opening.store = store;
     if let QueueUrl::Disk(folder) = &from.url
         && !folder.exists()
     {
         return Err(CliError::Failed(format!("queue `{}`: folder `{}` is not there", from.name, folder.display())));
     }
-    let group = config.as_ref().map_or(GROUP, |config| config.server.group.as_str());
+    let group = group_of(config.as_ref());
     let shown = (from.url.to_string(), to.url.to_string());
     let names = (from.name.clone(), to.name.clone());
     let (reading, carried) = direct::runtime()?.block_on(between(from, to, (group, args.handler.as_deref())))?;
@@ -101,14 +107,19 @@ impl End {
         if queue.contains(':') {
             let url = QueueUrl::parse(queue, &std::env::current_dir()?).map_err(CliError::Wrong)?;
             let name = super::publish::name_of(&url);
-            let opening = direct::opening(&name, direct::MAX_SIZE);
-            return Ok(Self { name, url, opening });
+            let opening = Opening { group: group_of(config).to_owned(), ..direct::opening(&name, direct::MAX_SIZE) };
+            return Ok(Self { name, url, opening, is_named: false });
         }
         let Some(config) = config else { return Err(CliError::Wrong(format!("queue `{queue}` needs a weir.toml"))) };
         let known = direct::queue_of(config, queue)?;
         // What other producers put there is read as the server would.
-        let opening = Opening { kind: known.kind.clone(), map: known.map.clone(), ..direct::opening(queue, known.max_size) };
-        Ok(Self { name: queue.to_owned(), url: known.url.clone(), opening })
+        let opening = Opening {
+            kind: known.kind.clone(),
+            map: known.map.clone(),
+            group: config.server.group.clone(),
+            ..direct::opening(queue, known.max_size)
+        };
+        Ok(Self { name: queue.to_owned(), url: known.url.clone(), opening, is_named: true })
     }
 
     fn refuse_same(&self, other: &Self) -> Result<(), CliError> {
@@ -129,6 +140,21 @@ impl End {
     async fn open(self) -> Result<Arc<dyn Queue>, CliError> {
         direct::opened(&self.url, self.opening).await
     }
+}
+
+fn group_of(config: Option<&Config>) -> &str {
+    config.map_or(GROUP, |config| config.server.group.as_str())
+}
+
+/// Where adapters keep what their broker can't (delivery.md §6), if a named queue has such a broker.
+fn store(config: Option<&Config>, ends: [&End; 2]) -> Option<Arc<Store>> {
+    // What these hold, they hold themselves.
+    let needs = |end: &&End| end.is_named && !["disk", "memory", "redis"].contains(&end.url.adapter());
+    let end = ends.into_iter().find(needs)?;
+    direct::store(config?).unwrap_or_else(|error| {
+        note(&format!("what the store holds for queue `{}` is not moved: {}", end.name, error.render(false)));
+        None
+    })
 }
 
 async fn between(from: End, to: End, (group, handler): (&str, Option<&str>)) -> Result<(Reading, Carried), CliError> {

@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 use self::forward::Forwarder;
 use super::disk::DiskQueue;
 use super::waits::Waits;
-use super::{BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settlement, Start, Tries};
+use super::{
+    Answer, BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
+};
 use crate::dead::DeadLetters;
 
 /// How long the broker may take to answer a publish before the fallback takes it: longer than any adapter's own time-out, shorter than
@@ -229,6 +231,14 @@ impl Queue for FallbackQueue {
 
     fn holds(&self, subscription: &str, position: Position) -> bool {
         self.main.holds(subscription, position)
+    }
+
+    fn answer_by(&self, subscription: &str, position: Position) -> Option<Instant> {
+        self.main.answer_by(subscription, position)
+    }
+
+    fn answer<'a>(&'a self, subscription: &'a str, position: Position, answer: Answer) -> BoxFuture<'a, Result<(), QueueError>> {
+        self.main.answer(subscription, position, answer)
     }
 
     fn health(&self) -> Health {
