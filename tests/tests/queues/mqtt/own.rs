@@ -85,7 +85,7 @@ async fn no_more_than_the_window_is_held() {
     queue.close().await;
 }
 
-/// Mosquitto before 2.0.12 sends as many again for each acknowledgement (`docs/queues/mqtt.md`).
+/// Mosquitto 2.0.11 sends as many again for each acknowledgement (`docs/queues/mqtt.md`).
 #[tokio::test]
 #[cfg_attr(without_mosquitto, ignore = "no mosquitto on this machine: make tools")]
 async fn a_broker_that_sends_more_than_was_asked_for_fills_no_memory_and_loses_nothing() {
