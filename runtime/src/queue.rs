@@ -13,6 +13,8 @@ pub mod fanout;
 mod features;
 pub mod floor;
 mod inbox;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod later;
 mod ledger;
 pub mod memory;
@@ -359,6 +361,8 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         #[cfg(feature = "redis")]
         url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
         url::QueueUrl::Disk(folder) => Ok(disk::open(folder.clone(), opening).await?),
+        #[cfg(feature = "kafka")]
+        url::QueueUrl::Kafka(url) => Ok(kafka::KafkaQueue::open(url, &opening).await?),
     }
 }
 

@@ -95,6 +95,8 @@ fn place(url: &QueueUrl) -> Option<(String, &'static str)> {
         QueueUrl::Redis(stream) => Some((stream.to_string(), "stream")),
         #[cfg(feature = "redis")]
         QueueUrl::RedisTaken(taken) => Some((taken.to_string(), "list or sorted set")),
+        #[cfg(feature = "kafka")]
+        QueueUrl::Kafka(topic) => Some((topic.to_string(), "topic")),
         _ => None,
     }
 }

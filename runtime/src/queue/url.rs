@@ -37,6 +37,11 @@
 //! redis://…?channel=k     a Redis channel, at most once: what comes while nobody listens is lost
 //! redis://…?pattern=k.*     all channels whose names match; events are not published to it
 //!         ca=, cert=, key=     as above
+//! kafka://[user:password@]host:9092[,host:9092…]/topic     a topic of Apache Kafka; `kafka+ssl://` with TLS
+//!         partitions=N, replication=N     make the topic if it is not there
+//!         lease=30s, rebalance=60s     how long a process may be silent; how long runs may go on when partitions move
+//!         protocol=consumer     the group protocol of Kafka 4 (KIP-848); member=static     keep partitions over a restart
+//!         compression=none|gzip|snappy|lz4|zstd; sasl=plain|scram-sha-256|scram-sha-512; group=, ca=, cert=, key=     as above
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -45,11 +50,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 9] = ["amqp", "amqps", "kafka", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
+const LATER: [&str; 8] = ["amqp", "amqps", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
 const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY` (or `list=`, `zset=`, `channel=`, `pattern=`), `nats://…/SUBJECT`, `mqtt://…/TOPIC`, \
-    `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`";
+    `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`, `kafka://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +81,9 @@ pub enum QueueUrl {
     /// `nsq://…/topic`, `nsq+lookup://…/topic`.
     #[cfg(feature = "nsq")]
     Nsq(Box<super::nsq::url::NsqUrl>),
+    /// `kafka://…/topic`.
+    #[cfg(feature = "kafka")]
+    Kafka(Box<super::kafka::url::TopicUrl>),
 }
 
 impl QueueUrl {
@@ -119,6 +127,12 @@ impl QueueUrl {
             "nsq" | "nsq+lookup" => Ok(Self::Nsq(Box::new(super::nsq::url::NsqUrl::parse(text, base)?))),
             #[cfg(not(feature = "nsq"))]
             "nsq" | "nsq+lookup" => Err("this build has no NSQ (build it with the cargo feature `nsq`)".to_owned()),
+            #[cfg(feature = "kafka")]
+            "kafka" | "kafka+ssl" => Ok(Self::Kafka(Box::new(super::kafka::url::TopicUrl::parse(text, base)?))),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" | "kafka+ssl" => {
+                Err("this build has no Kafka (build it with the cargo feature `kafka`, or `full`)".to_owned())
+            }
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
             other => Err(format!("scheme `{other}` is not known (known: {KNOWN})")),
         }
@@ -140,6 +154,8 @@ impl QueueUrl {
             Self::Mqtt(topic) => topic.group.is_some(),
             #[cfg(feature = "nsq")]
             Self::Nsq(topic) => topic.group.is_some(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.group.is_some(),
         }
     }
 
@@ -163,6 +179,8 @@ impl QueueUrl {
             Self::Nats(_) => "nats",
             #[cfg(feature = "nsq")]
             Self::Nsq(_) => "nsq",
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => "kafka",
         }
     }
 }
@@ -199,6 +217,8 @@ impl fmt::Display for QueueUrl {
             Self::Nats(subject) => subject.fmt(f),
             #[cfg(feature = "nsq")]
             Self::Nsq(topic) => topic.fmt(f),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(topic) => topic.fmt(f),
         }
     }
 }

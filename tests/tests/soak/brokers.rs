@@ -1,6 +1,6 @@
 //! The adapters: a broker for each, and the URL of a queue on it.
 
-use weir_tests::brokers::{mosquitto, nats, nsq, server};
+use weir_tests::brokers::{kafka, mosquitto, nats, nsq, server};
 use weir_tests::redis::{Keeps, RedisServer};
 
 use super::run::{Broker, Soak};
@@ -77,4 +77,12 @@ fn nsq_topic() {
     let nsqd = nsq::start("");
     let url = format!("{}/soak?lease=5s", nsqd.url());
     Soak::new("nsq", &url).run(nsqd);
+}
+
+#[test]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+fn kafka_topic() {
+    let kafka = kafka::start("");
+    let url = format!("{}/soak?partitions=4&lease=5s", kafka.url());
+    Soak::new("kafka", &url).run(kafka);
 }

@@ -1,0 +1,227 @@
+//! Questions to a cluster that have nothing to do with reading or publishing: which partitions there are, how far they go, what groups have
+//! committed, and what has to be made or removed. Everything here blocks: it is called from tokio's blocking threads and from readers.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::Offset;
+
+use super::client::{self, ANSWER_MAX, Context, failed, refuses};
+use super::lock;
+use super::offsets::{self, Committed};
+use super::url::TopicUrl;
+use super::waker::Waker;
+use crate::clock::Timestamp;
+use crate::queue::QueueError;
+
+/// One question while a cluster may be away: between two, what went wrong is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The largest message of a topic whose settings we may not see: what brokers have by default.
+const MESSAGE_BYTES: u64 = 1_048_588;
+
+/// The largest message of a topic that Weir makes: more than `max-event` is likely to be, as the topic is there for long.
+const MADE_MESSAGE_BYTES: &str = "16777216";
+
+/// A cluster that is asked.
+pub(super) struct Cluster {
+    pub(super) url: TopicUrl,
+    process: String,
+    /// A client without a group; of the kind that never makes a topic by asking for it.
+    probe: BaseConsumer<Context>,
+    context: Context,
+    /// Looks at single records; made when one is looked at.
+    looking: Mutex<Option<BaseConsumer<Context>>>,
+}
+
+impl Cluster {
+    /// Sets a client up; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the settings can't be used: a certificate that can't be read, for example.
+    pub(super) fn new(url: &TopicUrl, queue: &str, process: &str, waker: Arc<Waker>) -> Result<Self, QueueError> {
+        let context = Context::new(queue, waker);
+        let config = client::config(url, process);
+        let probe = config.create_with_context(context.clone()).map_err(|error| failed(&format!("`{url}`"), &error))?;
+        Ok(Self { url: url.clone(), process: process.to_owned(), probe, context, looking: Mutex::default() })
+    }
+
+    /// The partitions of a topic; none: there is no such topic. Waits for the cluster for so long.
+    pub(super) fn partitions(&self, topic: &str, most: Duration) -> Result<Option<Vec<i32>>, QueueError> {
+        let begun = Instant::now();
+        loop {
+            let left = most.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+            match self.partitions_now(topic, LOOK.min(left)) {
+                Err(QueueError::Unavailable(_)) if begun.elapsed() < most => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn partitions_now(&self, topic: &str, most: Duration) -> Result<Option<Vec<i32>>, QueueError> {
+        let what = format!("topic `{topic}`");
+        let metadata = self.probe.fetch_metadata(Some(topic), most).map_err(|error| self.explain(&what, &error))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None if found.partitions().is_empty() => Err(QueueError::Unavailable(format!("{what}: it has no leader yet"))),
+            None => Ok(Some(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(code) => Err(failed(&what, &KafkaError::MetadataFetch(code))),
+        }
+    }
+
+    /// An error with what the client told beside it: a refused login looks like a cluster that is away.
+    fn explain(&self, what: &str, error: &KafkaError) -> QueueError {
+        // Errors wait in the client until it is polled.
+        drop(self.probe.poll(Duration::ZERO));
+        while self.context.served() {
+            drop(self.probe.poll(Duration::ZERO));
+        }
+        match self.context.take_problem() {
+            Some((code, reason)) if refuses(code) => {
+                let QueueError::Invalid(text) = failed(what, &KafkaError::Global(code)) else { return failed(what, error) };
+                QueueError::Invalid(format!("{text}: {reason}"))
+            }
+            Some((_, reason)) => QueueError::Unavailable(format!("{what}: {reason}")),
+            None => failed(what, error),
+        }
+    }
+
+    /// The lowest offset of a partition, and the one after its last.
+    pub(super) fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), QueueError> {
+        let answer = self.probe.fetch_watermarks(topic, partition, ANSWER_MAX);
+        answer.map_err(|error| self.explain(&format!("topic `{topic}`"), &error))
+    }
+
+    /// The consumer groups of the cluster.
+    pub(super) fn groups(&self) -> Result<Vec<String>, QueueError> {
+        let listed = self.probe.client().fetch_group_list(None, ANSWER_MAX);
+        let listed = listed.map_err(|error| self.explain("listing consumer groups", &error))?;
+        Ok(listed.groups().iter().map(|group| group.name().to_owned()).collect())
+    }
+
+    /// What a group has committed of a topic.
+    pub(super) fn committed(&self, group: &str, topic: &str) -> Result<Vec<Committed>, QueueError> {
+        let all = offsets::of_group(self.probe.client().native_ptr(), group, ANSWER_MAX);
+        let mut all = match all {
+            Err(error) if client::code(&error) == Some(RDKafkaErrorCode::GroupIdNotFound) => return Ok(Vec::new()),
+            all => all.map_err(|error| self.explain(&format!("consumer group `{group}`"), &error))?,
+        };
+        all.retain(|committed| committed.topic == topic && committed.offset >= 0);
+        Ok(all)
+    }
+
+    /// Commits for a group that nobody is in.
+    pub(super) fn commit(&self, group: &str, topic: &str, all: &[(i32, i64, String)]) -> Result<(), QueueError> {
+        let what = format!("consumer group `{group}`");
+        let mut config = client::config(&self.url, &self.process);
+        config.set("group.id", group);
+        let consumer: BaseConsumer<Context> =
+            config.create_with_context(self.context.closing()).map_err(|error| failed(&what, &error))?;
+        let mut list = TopicPartitionList::new();
+        for (partition, offset, metadata) in all {
+            let mut element = list.add_partition(topic, *partition);
+            element.set_offset(Offset::Offset(*offset)).map_err(|error| failed(&what, &error))?;
+            element.set_metadata(metadata);
+        }
+        consumer.commit(&list, CommitMode::Sync).map_err(|error| self.explain(&what, &error))
+    }
+
+    /// When the record at an offset, or the first after it, was published; none: it did not come in time. The group is one that we may
+    /// read as: librdkafka asks for one, and joins none.
+    pub(super) fn published(&self, (group, topic): (&str, &str), partition: i32, offset: i64) -> Option<Timestamp> {
+        let mut looking = lock(&self.looking);
+        if looking.is_none() {
+            let mut config = client::config(&self.url, &self.process);
+            // Single records.
+            config.set("group.id", group).set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+            config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
+            *looking = config.create_with_context(self.context.closing()).ok();
+        }
+        let consumer: &BaseConsumer<Context> = looking.as_ref()?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).ok()?;
+        consumer.assign(&list).ok()?;
+        let begun = Instant::now();
+        let mut published = None;
+        while published.is_none() && begun.elapsed() < ANSWER_MAX / 5 {
+            if let Some(Ok(record)) = consumer.poll(LOOK) {
+                published = record.timestamp().to_millis().map(|millis| Timestamp(u64::try_from(millis).unwrap_or(0)));
+            }
+        }
+        // What it read ahead is of no use.
+        let _ = consumer.unassign();
+        published
+    }
+
+    /// Makes a topic; one that is there by now is as good.
+    pub(super) fn make(&self, topic: &str, partitions: usize, settings: &[(&str, &str)]) -> Result<(), QueueError> {
+        let copies = self.url.replication.map_or(-1, i32::from);
+        let mut new = NewTopic::new(topic, i32::try_from(partitions).unwrap_or(1), TopicReplication::Fixed(copies));
+        new = new.set("max.message.bytes", MADE_MESSAGE_BYTES);
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
+        let what = format!("topic `{topic}` is not there and could not be made");
+        let admin = self.admin(&what)?;
+        let made = wait(admin.create_topics(&[new], &options())).map_err(|error| self.explain(&what, &error))?;
+        match made.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => Err(failed(&what, &KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// Removes a topic, if it is there.
+    pub(super) fn remove(&self, topic: &str) -> Result<(), QueueError> {
+        let what = format!("topic `{topic}`");
+        let admin = self.admin(&what)?;
+        let removed = wait(admin.delete_topics(&[topic], &options())).map_err(|error| self.explain(&what, &error))?;
+        match removed.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => Ok(()),
+            Some(Err((_, code))) => Err(failed(&what, &KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// Removes a group with its offsets, if it is there.
+    pub(super) fn forget(&self, group: &str) -> Result<(), QueueError> {
+        let what = format!("consumer group `{group}`");
+        let admin = self.admin(&what)?;
+        let removed = wait(admin.delete_groups(&[group], &options())).map_err(|error| self.explain(&what, &error))?;
+        match removed.into_iter().next() {
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => Ok(()),
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => {
+                Err(QueueError::Unavailable(format!("{what}: other processes still read it [stop them first]")))
+            }
+            Some(Err((_, code))) => Err(failed(&what, &KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// The largest message that a topic takes.
+    pub(super) fn message_bytes(&self, topic: &str) -> u64 {
+        let asked = self.admin("settings").ok().and_then(|admin| {
+            let answer = wait(admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options())).ok()?;
+            let settings = answer.into_iter().next()?.ok()?;
+            settings.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+        });
+        // It may not be allowed to ask.
+        asked.unwrap_or(MESSAGE_BYTES)
+    }
+
+    fn admin(&self, what: &str) -> Result<AdminClient<Context>, QueueError> {
+        client::config(&self.url, &self.process).create_with_context(self.context.clone()).map_err(|error| failed(what, &error))
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER_MAX)).operation_timeout(Some(ANSWER_MAX))
+}
+
+/// The crate answers administration in futures; librdkafka's own time-out ends them.
+fn wait<T>(answer: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(answer)
+}

@@ -1,0 +1,109 @@
+//! What consumer groups have committed. One call of librdkafka's administration that the crate does not offer yet: asking by a consumer of
+//! its own for each group would cost a client with its threads and connections each time.
+
+use std::ffi::{CStr, CString, c_void};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::bindings as native;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::{RDKafka, RDKafkaRespErr};
+
+/// What a group has committed of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) metadata: String,
+}
+
+/// Something of librdkafka's, and how it is given back.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: made by the function that stands beside its destructor below, never null, and given back once.
+        unsafe { (self.1)(self.0) }
+    }
+}
+
+impl<T> Owned<T> {
+    fn new(made: *mut T, end: unsafe extern "C" fn(*mut T)) -> Result<Self, KafkaError> {
+        if made.is_null() { Err(KafkaError::Canceled) } else { Ok(Self(made, end)) }
+    }
+}
+
+/// All that a group has committed. `client` is any live client of the cluster.
+///
+/// # Errors
+/// When the group's coordinator does not answer in time, or refuses.
+pub(super) fn of_group(client: *mut RDKafka, group: &str, most: Duration) -> Result<Vec<Committed>, KafkaError> {
+    let group = CString::new(group).map_err(KafkaError::Nul)?;
+    let millis = i32::try_from(most.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `client` is live for as long as the caller's borrow of its owner; every pointer that is made here is checked and owned;
+    // what is read of the event is copied before the event is given back, as librdkafka asks.
+    #[expect(unsafe_code, reason = "the crate has no safe way to list the offsets of another group")]
+    unsafe {
+        let queue = Owned::new(native::rd_kafka_queue_new(client), native::rd_kafka_queue_destroy)?;
+        let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
+        let options = Owned::new(native::rd_kafka_AdminOptions_new(client, kind), native::rd_kafka_AdminOptions_destroy)?;
+        native::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, ptr::null_mut(), 0);
+        let asked = native::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null());
+        let mut asked = Owned::new(asked, native::rd_kafka_ListConsumerGroupOffsets_destroy)?;
+        native::rd_kafka_ListConsumerGroupOffsets(client, &mut asked.0, 1, options.0, queue.0);
+        let event = native::rd_kafka_queue_poll(queue.0, millis);
+        let event = match Owned::new(event, native::rd_kafka_event_destroy) {
+            Ok(event) => event,
+            Err(_) => return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut)),
+        };
+        check(native::rd_kafka_event_error(event.0))?;
+        let mut count = 0;
+        let result = native::rd_kafka_event_ListConsumerGroupOffsets_result(event.0);
+        let groups = native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
+        let mut all = Vec::new();
+        for at in 0..count {
+            let group = *groups.add(at);
+            let error = native::rd_kafka_group_result_error(group);
+            if !error.is_null() {
+                check(native::rd_kafka_error_code(error))?;
+            }
+            let list = native::rd_kafka_group_result_partitions(group);
+            if list.is_null() {
+                continue;
+            }
+            for at in 0..usize::try_from((*list).cnt).unwrap_or(0) {
+                let element = &*(*list).elems.add(at);
+                check(element.err)?;
+                all.push(Committed {
+                    topic: CStr::from_ptr(element.topic).to_string_lossy().into_owned(),
+                    partition: element.partition,
+                    offset: element.offset,
+                    metadata: text(element.metadata, element.metadata_size),
+                });
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// A text that librdkafka owns.
+///
+/// # Safety
+/// `from` is null or has so many bytes.
+#[expect(unsafe_code, reason = "a text of librdkafka is a pointer and a length")]
+unsafe fn text(from: *mut c_void, bytes: usize) -> String {
+    if from.is_null() {
+        return String::new();
+    }
+    // SAFETY: as the caller promises.
+    let bytes = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) };
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn check(error: RDKafkaRespErr) -> Result<(), KafkaError> {
+    match error {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        error => Err(KafkaError::OffsetFetch(error.into())),
+    }
+}
