@@ -114,7 +114,12 @@ fn run(command: &Command, global: &Global) -> Result<ExitCode, CliError> {
 }
 
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // RabbitMQ's client says again what we say, and prints whole events that came back: those in no case.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off"));
+    let filter = match "lapin::returned_messages=off".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    };
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => logs.with_target(false).with_ansi(output::colour(io::stderr().is_terminal())).init(),

@@ -3,6 +3,8 @@
 //! An adapter translates between this contract and its broker. It reports; it never retries, decides or logs a failure twice:
 //! retries, dead letters, limits and reconnecting live once, above the adapters.
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
 pub(crate) mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -352,6 +354,8 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
         #[cfg(feature = "mqtt")]
         url::QueueUrl::Mqtt(url) => Ok(later::over(mqtt::MqttQueue::open(url, &opening).await?, mqtt::later(url), &opening)),
+        #[cfg(feature = "amqp")]
+        url::QueueUrl::Amqp(url) => Ok(amqp::AmqpQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]
         url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
         #[cfg(feature = "nsq")]

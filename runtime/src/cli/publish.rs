@@ -172,6 +172,8 @@ pub(super) fn name_of(url: &QueueUrl) -> String {
         QueueUrl::Nsq(topic) => topic.topic.to_lowercase(),
         #[cfg(feature = "kafka")]
         QueueUrl::Kafka(topic) => topic.topic.to_lowercase(),
+        #[cfg(feature = "amqp")]
+        QueueUrl::Amqp(url) => url.place.name().to_lowercase(),
     };
     let name: String = folder.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
     if name.starts_with(|c: char| c.is_ascii_lowercase()) { name } else { url.adapter().to_owned() }

@@ -97,6 +97,11 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Waits until pulls ask for more than before. For one reader.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
     /// Puts in what has come.
     pub(super) fn put(&self, came: impl IntoIterator<Item = (Delivery, T)>) {
         self.put_since(Instant::now(), came);

@@ -42,6 +42,15 @@
 //!         lease=30s, rebalance=60s     how long a process may be silent; how long runs may go on when partitions move
 //!         protocol=consumer     the group protocol of Kafka 4 (KIP-848); member=static     keep partitions over a restart
 //!         compression=none|gzip|snappy|lz4|zstd; sasl=plain|scram-sha-256|scram-sha-512; group=, ca=, cert=, key=     as above
+//! amqp://[user:password@]host:5672/vhost/queue     a queue of RabbitMQ; the virtual host `/` is written `%2F`; `amqps://` with TLS
+//! amqp://host:5672/vhost[/name]?exchange=e         an exchange, with a queue for each handler: `<group>-<handler>.<name, or the exchange>`
+//!         routing=KEY           what its queues are bound with, once or more; default: `#`
+//!         exchange-type=topic   what it is, or is made as: direct, topic, fanout; default: whatever is there, else topic
+//!         publish-key=KEY       what is published with; default: `routing` if that is one key without wildcards, else the event's type
+//!         queue-type=quorum     what queues are made as: or classic
+//!         hold=30m              the server's `consumer_timeout`: how long a delivery can be kept
+//!         heartbeat=10s         how often each side shows that it is there, 1s to 60s; a cut connection is noticed after two
+//!         ca=, cert=, key=      (amqps) as above; with a certificate and no user, the server takes the user from it (EXTERNAL)
 //! ```
 //!
 //! Other schemes of the design are known by name, so that the error can say "not in this version yet".
@@ -50,11 +59,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Schemes that the design names and this version does not open.
-const LATER: [&str; 8] = ["amqp", "amqps", "pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
+const LATER: [&str; 6] = ["pulsar", "rocketmq", "sqs", "kinesis", "postgres", "postgresql"];
 
 /// What this version opens, for errors.
 const KNOWN: &str = "`memory:`, `disk:FOLDER`, `redis://…?stream=KEY` (or `list=`, `zset=`, `channel=`, `pattern=`), `nats://…/SUBJECT`, `mqtt://…/TOPIC`, \
-    `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`, `kafka://…/TOPIC`";
+    `nsq://…/TOPIC`, `nsq+lookup://…/TOPIC`, `amqp://…/VHOST/QUEUE`, `kafka://…/TOPIC`";
 
 /// A parsed queue URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +93,9 @@ pub enum QueueUrl {
     /// `kafka://…/topic`.
     #[cfg(feature = "kafka")]
     Kafka(Box<super::kafka::url::TopicUrl>),
+    /// `amqp://…/vhost/queue`, or with `exchange=`.
+    #[cfg(feature = "amqp")]
+    Amqp(Box<super::amqp::url::AmqpUrl>),
 }
 
 impl QueueUrl {
@@ -133,6 +145,10 @@ impl QueueUrl {
             "kafka" | "kafka+ssl" => {
                 Err("this build has no Kafka (build it with the cargo feature `kafka`, or `full`)".to_owned())
             }
+            #[cfg(feature = "amqp")]
+            "amqp" | "amqps" => Ok(Self::Amqp(Box::new(super::amqp::url::AmqpUrl::parse(text, base)?))),
+            #[cfg(not(feature = "amqp"))]
+            "amqp" | "amqps" => Err("this build has no RabbitMQ (build it with the cargo feature `amqp`)".to_owned()),
             later if LATER.contains(&later) => Err(format!("`{later}:` queues are not in this version yet (known: {KNOWN})")),
             other => Err(format!("scheme `{other}` is not known (known: {KNOWN})")),
         }
@@ -156,6 +172,9 @@ impl QueueUrl {
             Self::Nsq(topic) => topic.group.is_some(),
             #[cfg(feature = "kafka")]
             Self::Kafka(topic) => topic.group.is_some(),
+            // Its queues are named in the URL, or are the subscriptions'.
+            #[cfg(feature = "amqp")]
+            Self::Amqp(_) => false,
         }
     }
 
@@ -181,6 +200,8 @@ impl QueueUrl {
             Self::Nsq(_) => "nsq",
             #[cfg(feature = "kafka")]
             Self::Kafka(_) => "kafka",
+            #[cfg(feature = "amqp")]
+            Self::Amqp(_) => "amqp",
         }
     }
 }
@@ -219,6 +240,8 @@ impl fmt::Display for QueueUrl {
             Self::Nsq(topic) => topic.fmt(f),
             #[cfg(feature = "kafka")]
             Self::Kafka(topic) => topic.fmt(f),
+            #[cfg(feature = "amqp")]
+            Self::Amqp(place) => place.fmt(f),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod amqp;
 mod kafka;
 mod mqtt;
 mod nats;

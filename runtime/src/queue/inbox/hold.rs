@@ -59,6 +59,21 @@ impl<T> Hold<T> {
         self.wanted.saturating_sub(self.ready.len())
     }
 
+    /// How many pulls ask for.
+    pub(in crate::queue) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// What came and no pull has.
+    pub(in crate::queue) fn unseen(&self) -> Vec<Position> {
+        self.ready.iter().map(|delivery| delivery.position).collect()
+    }
+
+    /// How many pulls have.
+    pub(in crate::queue) fn out(&self) -> usize {
+        self.held.values().filter(|held| held.out && !held.lapsed).count()
+    }
+
     /// How many are held, out or not; lapsed ones are not.
     pub(in crate::queue) fn len(&self) -> usize {
         self.held.values().filter(|held| !held.lapsed).count()
@@ -167,7 +182,9 @@ impl<T> Hold<T> {
 
     /// It is no longer ours.
     pub(in crate::queue) fn settled(&mut self, position: Position) {
-        self.held.remove(&position);
+        if self.held.remove(&position).is_some_and(|held| !held.out) {
+            self.ready.retain(|delivery| delivery.position != position);
+        }
     }
 
     /// Lets go of what `gone` names; whether somebody has to be told.
