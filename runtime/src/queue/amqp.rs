@@ -106,6 +106,7 @@ impl AmqpQueue {
         }
         let queue = Self { shared, readers: Mutex::default(), tasks: Mutex::new(tasks), ended: OnceCell::new() };
         if let Some(relay) = &queue.shared.relay {
+            relay.reading.store(true, Ordering::Relaxed);
             lock(&queue.readers).spawn(reader::read(Arc::clone(&queue.shared), Arc::clone(relay)));
         }
         Ok(Arc::new(queue))
@@ -134,11 +135,13 @@ impl AmqpQueue {
     /// Ends readers, gives back what they hold, and the connections.
     async fn end(&self) {
         self.shared.closed.cancel();
+        let subscriptions = self.shared.subscriptions();
         let leaving = async {
-            let mut readers = std::mem::take(&mut *lock(&self.readers));
-            while readers.join_next().await.is_some() {}
             let mut left = Ok(());
-            for subscription in self.shared.subscriptions().iter().chain(&self.shared.relay) {
+            for subscription in subscriptions.iter().chain(&self.shared.relay) {
+                if subscription.reading.load(Ordering::Relaxed) {
+                    subscription.quiet.cancelled().await;
+                }
                 left = left.and(subscription.leave(&self.shared).await);
             }
             left
@@ -151,11 +154,26 @@ impl AmqpQueue {
             }
             Err(_) => tracing::warn!(queue = %name, "what is held was not given back in time, it comes again as tried"),
         }
-        let ends = async { tokio::join!(self.shared.reading.end(), self.shared.publishing.end()) };
+        let ends = async {
+            match subscriptions.iter().chain(&self.shared.relay).all(|subscription| subscription.may_stop(&self.shared)) {
+                true => self.shared.reading.end().await,
+                false => self.shared.reading.cut(),
+            }
+            self.shared.publishing.end().await;
+        };
         // A server that does not answer sees the connection end.
         let _ = tokio::time::timeout(CLOSE_MAX, ends).await;
         self.shared.over.cancel();
+        lock(&self.readers).abort_all();
         lock(&self.tasks).abort_all();
+    }
+}
+
+/// Without a word to the server, as a process that is killed ends: what was not settled comes again.
+impl Drop for AmqpQueue {
+    fn drop(&mut self) {
+        self.shared.reading.cut();
+        self.shared.publishing.cut();
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::process::{Order, free_port};
+use super::process::{Order, free_port, listens};
 use super::server::Server;
 
 /// Which one is started.
@@ -85,6 +85,8 @@ fn start_at(release: Release, port: u16, more: impl FnOnce(&Path) -> String) -> 
         .env("ERL_EPMD_PORT", mapper.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
     };
+    // The server starts its Erlang port mapper if there is none, and that would outlive us.
+    let mapping = order("/usr/bin/epmd", "", "epmd.log").start(|| listens(mapper));
     let server = order("/usr/lib/rabbitmq/bin/rabbitmq-server", "", "log")
         .env("RABBITMQ_NODENAME", format!("t{port}@localhost"))
         .env("RABBITMQ_DIST_PORT", distribution.to_string())
@@ -98,9 +100,7 @@ fn start_at(release: Release, port: u16, more: impl FnOnce(&Path) -> String) -> 
         .env("RUNNING_UNDER_SYSTEMD", "true")
         // One scheduler that does not spin leaves the cores to the tests.
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none");
-    // Its Erlang port mapper would outlive it.
-    let end = order("/usr/bin/epmd", "-kill", "epmd.log");
-    Server::start("amqp://guest:guest@", &[port], server, folder).ended_by(end)
+    Server::start("amqp://guest:guest@", &[port], server, folder).beside(mapping)
 }
 
 fn write(folder: &TempDir, name: &str, text: &str) {

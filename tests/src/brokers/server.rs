@@ -6,9 +6,6 @@ use tempfile::TempDir;
 
 use super::process::{Order, Process, listens, read};
 
-/// How often what ends with a server is asked to; each time takes some milliseconds.
-const END_TRIES: usize = 100;
-
 /// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -18,8 +15,8 @@ pub struct Server {
     ports: Vec<u16>,
     order: Order,
     process: Process,
-    /// Ends what would outlive it.
-    end: Option<Order>,
+    /// What it needs beside it, over restarts; only kept, to end with it.
+    _beside: Option<Process>,
     folder: TempDir,
 }
 
@@ -32,13 +29,13 @@ impl Server {
     pub(super) fn start(scheme: &str, ports: &[u16], order: Order, folder: TempDir) -> Self {
         let port = ports.first().expect("a server has a port");
         let process = order.start(|| ports.iter().all(|port| listens(*port)));
-        Self { url: format!("{scheme}127.0.0.1:{port}"), ports: ports.to_vec(), order, process, end: None, folder }
+        Self { url: format!("{scheme}127.0.0.1:{port}"), ports: ports.to_vec(), order, process, _beside: None, folder }
     }
 
-    /// The same with a program that ends what would outlive it: it is run until it succeeds.
+    /// The same with what it needs beside it; ends with it.
     #[must_use]
-    pub(super) fn ended_by(mut self, end: Order) -> Self {
-        self.end = Some(end);
+    pub(super) fn beside(mut self, process: Process) -> Self {
+        self._beside = Some(process);
         self
     }
 
@@ -84,15 +81,5 @@ impl Server {
     pub fn start_again(&mut self) {
         let ports = &self.ports;
         self.process = self.order.start(|| ports.iter().all(|port| listens(*port)));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let Some(end) = &self.end else { return };
-        self.process.kill();
-        // It may refuse for the moment in which it has not yet seen that its server is gone.
-        let ended = (0..END_TRIES).any(|_| end.succeeds());
-        assert!(ended || std::thread::panicking(), "what outlives a server does not end");
     }
 }

@@ -14,7 +14,7 @@ use super::lock;
 use super::message::{self, Book, Raw};
 use super::problem::Problem;
 use super::publish::Outgoing;
-use super::reader::Reading;
+use super::reader::{Reading, SETTLED_SOON};
 use super::shared::Shared;
 use super::steps::Step;
 use super::subscription::{Session, Token};
@@ -57,8 +57,10 @@ impl Reading<'_> {
             None => due,
         };
         let held = subscription.inbox.hold().get_mut(book.position).map(|held| (held.token.session, held.token.before));
-        let mut again = false;
+        let (mut again, mut early) = (false, false);
         match held {
+            // The copy is quicker than the settlement of the original.
+            Some((number, _)) if number == session.number && subscription.is_settling(book.position) => early = true,
             // Another message that says it is the same: a copy of somebody else's making, or of a process that was killed between copy and ack.
             Some((number, _)) if number == session.number => book.position = message::other(book.position, number, delivery_tag),
             // It was lost with a connection, and still runs here.
@@ -71,6 +73,7 @@ impl Reading<'_> {
         let may_copy = shared.may_copy.load(Ordering::Relaxed);
         match due {
             _ if again => Taken::Ready(delivery, token),
+            None if early => Taken::Later(now.after(SETTLED_SOON), delivery, token),
             Some(due) => match Step::within(due.since(now)) {
                 Some(step) if may_copy && remembered.is_none() => {
                     Taken::Passed(self.pass(delivery, token, Some(due), Some(step)))

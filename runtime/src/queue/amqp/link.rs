@@ -47,12 +47,21 @@ pub(super) struct Live {
     pub(super) number: u64,
     /// The server takes nothing at the moment, and why.
     pub(super) blocked: Mutex<Option<String>>,
+    /// The same socket once more: to end it without a word.
+    socket: Option<std::net::TcpStream>,
 }
 
 impl Live {
     /// A channel of its own: what the server refuses on it ends nothing else.
     pub(super) async fn channel(&self) -> Result<Channel, lapin::Error> {
         self.connection.create_channel().await
+    }
+
+    fn cut(&self) {
+        if let Some(socket) = &self.socket {
+            // One that has ended has ended.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -162,9 +171,9 @@ impl Link {
     /// Connects, and waits until that ends.
     async fn once(&self, maker: Option<&Shared>, failures: &mut u32) -> Problem {
         let connected = tokio::time::timeout(CONNECT_MAX * 2, async {
-            let connection = self.target.connect().await?;
+            let (connection, socket) = self.target.connect().await?;
             let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
-            let live = Arc::new(Live { connection, number, blocked: Mutex::default() });
+            let live = Arc::new(Live { connection, number, blocked: Mutex::default(), socket });
             if let Some(maker) = maker {
                 maker.prepare(&live).await?;
             }
@@ -202,6 +211,13 @@ impl Link {
         }
     }
 
+    /// Ends the connection as the end of the process would.
+    pub(super) fn cut(&self) {
+        if let State::Up(live) = self.state.send_replace(State::Down(Problem::Away(QueueError::Closed.to_string()))) {
+            live.cut();
+        }
+    }
+
     /// Ends the connection as a client should.
     pub(super) async fn end(&self) {
         if let State::Up(live) = self.state.send_replace(State::Down(Problem::Away(QueueError::Closed.to_string()))) {
@@ -233,7 +249,7 @@ impl Target {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, Problem> {
+    async fn connect(&self) -> Result<(Connection, Option<std::net::TcpStream>), Problem> {
         let secure = match self.url.tls {
             true => Some(self.tls().await?),
             false => None,
@@ -263,11 +279,17 @@ impl Target {
             Ok(connected) => connected.map_err(away),
             Err(_) => Err(Problem::Away(format!("`{}`: the server does not answer", self.shown))),
         };
-        if let (Err(_), Some(socket)) = (&connected, socket.lock().unwrap_or_else(PoisonError::into_inner).take()) {
-            // The client's thread would wait for it for ever.
-            let _ = socket.shutdown(Shutdown::Both);
+        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (connected, socket) {
+            (Ok(connection), socket) => Ok((connection, socket)),
+            (Err(problem), socket) => {
+                if let Some(socket) = socket {
+                    // The client's thread would wait for it for ever.
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+                Err(problem)
+            }
         }
-        connected
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, Problem> {

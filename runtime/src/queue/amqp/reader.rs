@@ -32,6 +32,9 @@ const CONSUMERS: usize = 4;
 /// Most that the server can be asked for.
 const PREFETCH_MAX: usize = 65_535;
 
+/// How soon it is looked again whether what is being settled is settled.
+pub(super) const SETTLED_SOON: Duration = Duration::from_millis(3);
+
 /// How long the messages that were sent to a queue that is closed are waited for.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -57,6 +60,9 @@ pub(super) async fn read(shared: Arc<Shared>, subscription: Arc<Subscription>) {
             Reading { shared: Arc::clone(&shared), subscription: Arc::clone(&subscription), failures: &mut failures };
         // What was read until it is to end is still to be given back by its channel.
         let Some(problem) = reading.on(&live).await else { break };
+        if ended.is_cancelled() {
+            break;
+        }
         subscription.lose_session();
         tracing::debug!(queue = %shared.name, subscription = %subscription.name, error = problem.text(), "reading ended");
         subscription.inbox.fail(problem.into());
@@ -66,6 +72,7 @@ pub(super) async fn read(shared: Arc<Shared>, subscription: Arc<Subscription>) {
         }
         failures += 1;
     }
+    subscription.quiet.cancel();
 }
 
 impl Subscription {
@@ -75,6 +82,7 @@ impl Subscription {
         let mut hold = self.inbox.hold();
         let lost: Vec<Position> =
             hold.iter().filter(|(_, held)| held.token.session == session.number).map(|(position, _)| position).collect();
+        self.lost.store(lost.len(), Ordering::Relaxed);
         for position in lost {
             if let Some(held) = hold.get_mut(position) {
                 held.renewed = Instant::now();
@@ -118,7 +126,12 @@ impl Reading<'_> {
             let (due, relayed) = self.release();
             passing.extend(relayed);
             tokio::select! {
-                () = subscription.inbox.ended.cancelled() => {
+                () = subscription.inbox.ended.cancelled(), if !subscription.quiet.is_cancelled() => {
+                    if !subscription.may_stop(&shared) {
+                        // What comes by itself is taken in until the connection ends.
+                        subscription.quiet.cancel();
+                        continue;
+                    }
                     self.drain(&session, &mut streams).await;
                     return None;
                 }
@@ -160,9 +173,9 @@ impl Reading<'_> {
         let subscription = &self.subscription;
         let missing = match subscription.is_relay {
             true => RELAYED_MAX.saturating_sub(subscription.held() + passing),
-            false => subscription.inbox.hold().missing(),
+            false => subscription.inbox.hold().missing() + subscription.still_lost(session.number),
         };
-        if missing == 0 {
+        if missing == 0 || subscription.inbox.ended.is_cancelled() {
             return Ok(());
         }
         let mut consumers = session.consumers.lock().await;
@@ -215,7 +228,11 @@ impl Reading<'_> {
         let now = clock::now();
         let mut parked = lock(&self.subscription.parked);
         let later = parked.split_off(&(Timestamp(now.0.saturating_add(1)), 0));
-        let due = std::mem::replace(&mut *parked, later);
+        let mut due = std::mem::replace(&mut *parked, later);
+        // A copy that was quicker than the settlement of what it is a copy of.
+        let early = due.extract_if(.., |_, parked| self.subscription.is_settling(parked.delivery.position));
+        let early: Vec<_> = early.map(|((_, number), waits)| ((now.after(SETTLED_SOON), number), waits)).collect();
+        parked.extend(early);
         let next = parked.keys().next().map(|(due, _)| *due);
         drop(parked);
         if self.subscription.is_relay {

@@ -17,6 +17,7 @@ use super::message::{Book, Raw};
 use super::plan::Means;
 use super::shared::Shared;
 use super::topology::Facts;
+use super::url::Kind;
 use crate::clock::Timestamp;
 use crate::queue::inbox::Inbox;
 use crate::queue::{Delivery, Position, QueueError, Tries};
@@ -88,6 +89,10 @@ pub(super) struct Subscription {
     pub(super) parking: Notify,
     /// What waited here, where the queue can't remember it, and was given back before its time.
     pub(super) remembered: Mutex<HashMap<Position, (Timestamp, Tries)>>,
+    /// What came by a channel that is gone, at most: it is asked for again.
+    pub(super) lost: AtomicUsize,
+    /// Its reader takes in nothing more, or only what comes by itself.
+    pub(super) quiet: CancellationToken,
     /// What is being settled now.
     pub(super) settling: Mutex<HashSet<Position>>,
     /// Since when nobody asks for more.
@@ -95,7 +100,7 @@ pub(super) struct Subscription {
 }
 
 impl Session {
-    /// Takes away what the server sends by itself. What it has sent still comes.
+    /// Takes away what the server sends by itself, where that can be done. What it has sent still comes.
     pub(super) async fn stop(&self) {
         let mut consumers = self.consumers.lock().await;
         consumers.prefetch = 0;
@@ -123,6 +128,8 @@ impl Subscription {
             parked_count: AtomicU64::new(0),
             parking: Notify::new(),
             remembered: Mutex::default(),
+            lost: AtomicUsize::new(0),
+            quiet: CancellationToken::new(),
             settling: Mutex::default(),
             idle_since: Mutex::default(),
         }
@@ -147,6 +154,17 @@ impl Subscription {
             limited,
             nack_is_free: shared.nack_is_free.load(Ordering::Relaxed),
             may_copy: shared.may_copy.load(Ordering::Relaxed),
+            may_stop: self.may_stop(shared),
+        }
+    }
+
+    /// Whether what the server sends by itself can be taken away. Before 4.0, what came from a quorum queue and is not settled when its
+    /// consumer is taken away is never delivered again when the channel ends: seen with 3.10.
+    pub(super) fn may_stop(&self, shared: &Shared) -> bool {
+        match self.facts().kind {
+            Some(Kind::Classic) => true,
+            Some(Kind::Quorum) => !shared.old.load(Ordering::Relaxed),
+            None => false,
         }
     }
 
@@ -168,6 +186,21 @@ impl Subscription {
         let by = |token: &Token| token.session == session && token.asking == asking;
         let held = self.inbox.hold().iter().filter(|(_, held)| by(&held.token)).count();
         held + lock(&self.parked).values().filter(|parked| by(&parked.token)).count()
+    }
+
+    /// How many came by a channel that is gone.
+    pub(super) fn still_lost(&self, session: u64) -> usize {
+        if self.lost.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let lost = self.inbox.hold().iter().filter(|(_, held)| held.token.session != session).count();
+        self.lost.store(lost, Ordering::Relaxed);
+        lost
+    }
+
+    /// Whether it is being settled now.
+    pub(super) fn is_settling(&self, position: Position) -> bool {
+        lock(&self.settling).contains(&position)
     }
 
     /// How many are here, out or not.

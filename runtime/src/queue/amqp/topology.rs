@@ -35,7 +35,10 @@ enum Refusal {
 impl Shared {
     /// Makes a queue that is read from, or finds it.
     pub(super) async fn ensure_queue(&self, live: &Live, name: &str) -> Result<Facts, Problem> {
-        let kind = self.url().kind;
+        self.ensure_kind(live, name, self.url().kind).await
+    }
+
+    async fn ensure_kind(&self, live: &Live, name: &str, kind: Kind) -> Result<Facts, Problem> {
         let unlimited = kind == Kind::Quorum && !self.old.load(Ordering::Relaxed);
         match self.declare(live, name, arguments(kind, unlimited)).await {
             Ok(()) => return Ok(Facts { kind: Some(kind), limited: false }),
@@ -43,18 +46,22 @@ impl Shared {
             Err(error) if unlimited && code(&error) == Some(PRECONDITION_FAILED) && differs(&said(&error)).is_none() => {
                 self.old.store(true, Ordering::Relaxed);
             }
-            Err(error) => return self.found(live, name, &error).await,
+            Err(error) => return self.found(live, name, kind, &error).await,
         }
         match self.declare(live, name, arguments(kind, false)).await {
             Ok(()) => Ok(Facts { kind: Some(kind), limited: false }),
-            Err(error) => self.found(live, name, &error).await,
+            Err(error) => self.found(live, name, kind, &error).await,
         }
     }
 
     /// What a refused declaration tells of the queue.
-    async fn found(&self, live: &Live, name: &str, error: &Error) -> Result<Facts, Problem> {
+    async fn found(&self, live: &Live, name: &str, kind: Kind, error: &Error) -> Result<Facts, Problem> {
         match code(error) {
-            Some(PRECONDITION_FAILED) => match refusal(name, self.url().kind, self.old.load(Ordering::Relaxed), &said(error)) {
+            Some(PRECONDITION_FAILED) => match refusal(name, kind, self.old.load(Ordering::Relaxed), &said(error)) {
+                // It is asked once more in its own way: that tells of its limit, and of the server.
+                Refusal::Usable { facts: Facts { kind: Some(Kind::Quorum), .. }, .. } if kind == Kind::Classic => {
+                    Box::pin(self.ensure_kind(live, name, Kind::Quorum)).await
+                }
                 Refusal::Usable { facts, warning } => {
                     if let Some(warning) = warning.filter(|_| self.warn_once(name)) {
                         tracing::warn!(queue = %self.name, warning);
