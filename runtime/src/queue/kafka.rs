@@ -19,7 +19,7 @@ mod depth;
 mod desk;
 mod keeper;
 mod message;
-mod offsets;
+mod native;
 mod publish;
 mod reader;
 mod retry;

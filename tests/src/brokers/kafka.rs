@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tempfile::TempDir;
+
 use super::process::{Order, free_port, read};
 use super::server::Server;
 use crate::redis::certificates;

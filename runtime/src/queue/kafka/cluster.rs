@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::client::{self, ANSWER_MAX, Context, failed, refuses};
 use super::lock;
-use super::offsets::{self, Committed};
+use super::native::{self, Committed, Handle};
 use super::url::TopicUrl;
 use super::waker::Waker;
 use crate::clock::Timestamp;
@@ -65,6 +65,7 @@ impl Cluster {
 
     fn partitions_now(&self, topic: &str, most: Duration) -> Result<Option<Vec<i32>>, QueueError> {
         let what = format!("topic `{topic}`");
+        let _handle = Handle::new(self.probe.client().native_ptr(), topic).map_err(|error| failed(&what, &error))?;
         let metadata = self.probe.fetch_metadata(Some(topic), most).map_err(|error| self.explain(&what, &error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
@@ -107,7 +108,7 @@ impl Cluster {
 
     /// What a group has committed of a topic.
     pub(super) fn committed(&self, group: &str, topic: &str) -> Result<Vec<Committed>, QueueError> {
-        let all = offsets::of_group(self.probe.client().native_ptr(), group, ANSWER_MAX);
+        let all = native::of_group(self.probe.client().native_ptr(), group, ANSWER_MAX);
         let mut all = match all {
             Err(error) if client::code(&error) == Some(RDKafkaErrorCode::GroupIdNotFound) => return Ok(Vec::new()),
             all => all.map_err(|error| self.explain(&format!("consumer group `{group}`"), &error))?,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     subscriptions: Mutex<BTreeMap<String, Arc<Subscription>>>,
     /// Other groups of this topic whose commits Weir wrote.
     pub(super) orphans: Mutex<BTreeSet<String>>,
+    /// When those were last looked for.
+    pub(super) looked: Mutex<Option<Instant>>,
     /// One is made after the other: where one begins depends on whether others have ended something.
     making: tokio::sync::Mutex<()>,
     /// Its partitions; none: nobody has seen it yet.
@@ -64,6 +66,7 @@ impl Shared {
             publisher: Publisher::default(),
             subscriptions: Mutex::default(),
             orphans: Mutex::default(),
+            looked: Mutex::default(),
             making: tokio::sync::Mutex::default(),
             partitions: Mutex::default(),
             message_bytes: AtomicU64::new(0),
@@ -279,7 +282,7 @@ fn find_or_make(cluster: &Cluster, most: Duration) -> Result<(Vec<i32>, u64), Qu
 
 /// The partitions of a topic that was just made: not every broker knows it at once.
 pub(super) fn wait_for(cluster: &Cluster, topic: &str) -> Result<Vec<i32>, QueueError> {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         match cluster.partitions(topic, MADE_MAX)? {
             Some(found) => return Ok(found),

@@ -1,5 +1,5 @@
-//! What consumer groups have committed. One call of librdkafka's administration that the crate does not offer yet: asking by a consumer of
-//! its own for each group would cost a client with its threads and connections each time.
+//! What the crate does not offer of librdkafka, or not soundly: what a consumer group has committed, as asking by a consumer of its own for each
+//! group would cost a client with its threads and connections each time; and a topic's handle. The only unsafe code of this adapter.
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as native;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::types::{RDKafka, RDKafkaRespErr};
+use rdkafka::types::{RDKafka, RDKafkaRespErr, RDKafkaTopic};
 
 /// What a group has committed of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,26 @@ unsafe fn text(from: *mut c_void, bytes: usize) -> String {
     // SAFETY: as the caller promises.
     let bytes = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) };
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Keeps a topic's handle while it lives. `Client::fetch_metadata` of the crate (0.39) gives its own handle back before it makes the call, which
+/// then reads what may be freed; with one more handle of the same topic it is not.
+pub(super) struct Handle {
+    _owned: Owned<RDKafkaTopic>,
+}
+
+impl Handle {
+    /// Of a topic of this name, there or not. `client` outlives it.
+    ///
+    /// # Errors
+    /// When librdkafka does not take the name.
+    pub(super) fn new(client: *mut RDKafka, topic: &str) -> Result<Self, KafkaError> {
+        let name = CString::new(topic).map_err(KafkaError::Nul)?;
+        // SAFETY: `client` is live, the name is copied, without a configuration the default one is taken.
+        #[expect(unsafe_code, reason = "the crate keeps this to itself")]
+        let made = unsafe { native::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
+        Ok(Self { _owned: Owned::new(made, native::rd_kafka_topic_destroy)? })
+    }
 }
 
 fn check(error: RDKafkaRespErr) -> Result<(), KafkaError> {
