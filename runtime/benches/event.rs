@@ -44,7 +44,15 @@ fn sandbox(criterion: &mut Criterion) {
     let event = Arc::new(json::read(&text()).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     criterion.bench_function("sandbox/one event", |bench| {
-        let job = || Job { event: &event, queue: "bench", order_key: None, attempt: 1, attempts_left: 7, first_seen: now() };
+        let job = || Job {
+            event: &event,
+            queue: "bench",
+            order_key: None,
+            attempt: 1,
+            attempts_left: 7,
+            first_seen: now(),
+            answer_by: None,
+        };
         bench.iter_batched(job, |job| runtime.block_on(run(&program, &setup, job)), BatchSize::SmallInput);
     });
 }

@@ -58,6 +58,7 @@ impl State {
         let entrance = |(queue, config): &(Arc<dyn Queue>, QueueConfig)| Entrance {
             queue: queue.clone(),
             kind: config.kind.clone(),
+            map: config.map.clone(),
             open: config.ingress,
         };
         let entrances = queues.iter().map(|(name, queue)| (name.clone(), entrance(queue))).collect();

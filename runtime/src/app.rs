@@ -24,6 +24,7 @@ use crate::handler::{Handler, LoadProblem, Loader, watch};
 use crate::keyvalue::Places;
 use crate::mail::Relays;
 use crate::outgoing::Outgoing;
+use crate::queue::fallback::FallbackQueue;
 use crate::queue::{self, Opening, Queue, QueueError};
 use crate::sandbox::Sandbox;
 use crate::store::{Settings, Store, StoreError};
@@ -264,13 +265,19 @@ async fn open_queues(config: &Config, process: &str, store: &Arc<Store>) -> Resu
         let opening = Opening {
             name: name.clone(),
             kind: queue.kind.clone(),
+            map: queue.map.clone(),
             max_size_bytes: queue.max_size,
             process: process.to_owned(),
+            group: config.server.group.clone(),
             dead: queue.dead_bounds,
             store: Some(Arc::clone(store)),
         };
         let opened = queue::open(&queue.url, opening).await;
-        let opened = opened.map_err(|error| StartError::Queue { name: name.clone(), error })?;
+        let failed = |error| StartError::Queue { name: name.clone(), error };
+        let mut opened = opened.map_err(failed)?;
+        if let Some(folder) = queue.fallback.clone() {
+            opened = FallbackQueue::open(opened, name, folder, queue.max_size).await.map_err(failed)?;
+        }
         queues.insert(name.clone(), (opened, queue.clone()));
     }
     Ok(queues)
@@ -293,6 +300,9 @@ async fn subscribe(
             if handler.config.order_by.is_some() {
                 queue.keep_order(&name).map_err(failed)?;
             }
+            // It tells the queue how much it will hold, which some have to know when they subscribe.
+            let of = (queue_name.as_str(), Arc::clone(queue));
+            let subscription = Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(shared));
             match queue.subscribe(&name, settings.start).await {
                 // It is made on the first connection; until then `/readyz` says so (delivery.md §10, §12).
                 Err(QueueError::Unavailable(error)) if queue.features().shared => {
@@ -300,8 +310,7 @@ async fn subscribe(
                 }
                 made => made.map_err(failed)?,
             }
-            let of = (queue_name.as_str(), Arc::clone(queue));
-            subscriptions.push(Subscription::new(name.clone(), of, Arc::clone(handler), Arc::clone(shared)));
+            subscriptions.push(subscription);
         }
     }
     Ok(subscriptions)

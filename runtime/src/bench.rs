@@ -256,8 +256,15 @@ impl Bench {
     fn sandbox(&self, events: u64) -> anyhow::Result<()> {
         self.guests.block_on(async {
             for _ in 0..events {
-                let job =
-                    Job { event: &self.event, queue: "bench", order_key: None, attempt: 1, attempts_left: 7, first_seen: now() };
+                let job = Job {
+                    event: &self.event,
+                    queue: "bench",
+                    order_key: None,
+                    attempt: 1,
+                    attempts_left: 7,
+                    first_seen: now(),
+                    answer_by: None,
+                };
                 let report = sandbox::run(&self.program, &self.setup, job).await;
                 anyhow::ensure!(report.outcome == Outcome::Done, "the handler ended {:?}", report.outcome);
             }
@@ -337,8 +344,10 @@ fn opening() -> Opening {
         store: None,
         name: "bench".to_owned(),
         kind: "weir.bench".to_owned(),
+        map: None,
         max_size_bytes: QUEUE_BYTES,
         process: "bench".to_owned(),
+        group: "weir".to_owned(),
     }
 }
 

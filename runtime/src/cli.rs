@@ -9,6 +9,7 @@ pub mod dead;
 pub mod direct;
 pub mod handlers;
 pub mod inspect;
+pub mod move_events;
 pub mod new;
 pub mod output;
 pub mod publish;
@@ -65,6 +66,7 @@ enum Command {
     Dead(dead::Dead),
     Handlers(handlers::Handlers),
     Queues(queues::Queues),
+    Move(move_events::Move),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }
@@ -97,6 +99,7 @@ fn run(command: &Command, global: &Global) -> Result<ExitCode, CliError> {
         Command::Check(args) => return check::run(args, global),
         Command::Test(args) => return test::run(args, global),
         Command::Try(args) => return try_event::run(args, global),
+        Command::Move(args) => return move_events::run(args, global),
         Command::Inspect(args) => inspect::run(args, global),
         Command::Publish(args) => publish::run(args, global),
         Command::New(args) => new::run(args, global),
@@ -111,7 +114,12 @@ fn run(command: &Command, global: &Global) -> Result<ExitCode, CliError> {
 }
 
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // RabbitMQ's client says again what we say, and prints whole events that came back: those in no case.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off"));
+    let filter = match "lapin::returned_messages=off".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    };
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => logs.with_target(false).with_ansi(output::colour(io::stderr().is_terminal())).init(),

@@ -40,6 +40,7 @@ use std::time::Duration;
 use crate::filter::Filter;
 use crate::outgoing::HttpGrant;
 use crate::queue::Start;
+use crate::source::map::EventMap;
 use crate::store::StoreUrl;
 
 pub use batch::{BatchPolicy, Export};
@@ -110,6 +111,8 @@ pub struct QueueConfig {
     pub url: crate::queue::url::QueueUrl,
     /// The event type given to messages that are not CloudEvents.
     pub kind: String,
+    /// Where a producer's own envelope has what; none: what is no CloudEvent is wrapped. Shared with whoever reads messages.
+    pub map: Option<Arc<EventMap>>,
     /// Where a new subscription begins.
     pub start: Start,
     /// Whether POST /events/{queue} takes events.
@@ -120,6 +123,8 @@ pub struct QueueConfig {
     pub dead_bounds: crate::dead::DeadBounds,
     /// The queue that its dead letters go to instead of being kept.
     pub dead: Option<String>,
+    /// The folder of the embedded queue that takes publishes while the broker is away.
+    pub fallback: Option<PathBuf>,
 }
 
 /// `[handler.*]`.

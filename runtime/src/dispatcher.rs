@@ -4,6 +4,7 @@
 //! run on the guests' runtime, where a busy guest can't delay a heartbeat. The adapter below reports, `verdict.rs` decides, this module does.
 
 pub(crate) mod admit;
+mod answer;
 mod batch;
 mod breaker;
 mod ended;

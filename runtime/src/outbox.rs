@@ -153,6 +153,20 @@ impl Outbox {
     }
 }
 
+/// What answers the event in hand: complete and valid. It goes to whoever asked, and descends no further.
+///
+/// # Errors
+/// Names the attribute that is wrong, or the bound.
+pub fn reply(run: &Run<'_>, draft: Draft) -> Result<Event, String> {
+    let mut event = draft.event(run.max_event).map_err(cut)?;
+    if event.id.is_empty() {
+        event.id = identity::id(run.event, run.handler, &identity::content("", &event), 0);
+    }
+    fill(&mut event, run);
+    trace(&mut event, run).map_err(|error| cut(error.to_string()))?;
+    Ok(event)
+}
+
 fn destination(run: &Run<'_>, queue: &str) -> Result<Destination, Refusal> {
     let none = PublishGrant::default();
     let grant = run.grant.unwrap_or(&none);
@@ -200,17 +214,23 @@ fn fill(event: &mut Event, run: &Run<'_>) {
 
 /// What an event has from the one that it descends from.
 fn descend(event: &mut Event, run: &Run<'_>, to: &Destination) -> Result<(), crate::event::EventError> {
+    trace(event, run)?;
+    let hops = run.event.extension(HOPS).and_then(|hops| hops.parse::<u32>().ok()).unwrap_or_default();
+    event.set(HOPS, hops.saturating_add(1).to_string())?;
+    if *to == Destination::Own {
+        event.set(HANDLER, run.handler.to_owned())?;
+    }
+    Ok(())
+}
+
+/// The trace goes on, unless it has one of its own.
+fn trace(event: &mut Event, run: &Run<'_>) -> Result<(), crate::event::EventError> {
     if event.extension("traceparent").is_none() {
         for name in ["traceparent", "tracestate"] {
             if let (Some(value), None) = (run.event.extension(name), event.extension(name)) {
                 event.set(name, value.to_owned())?;
             }
         }
-    }
-    let hops = run.event.extension(HOPS).and_then(|hops| hops.parse::<u32>().ok()).unwrap_or_default();
-    event.set(HOPS, hops.saturating_add(1).to_string())?;
-    if *to == Destination::Own {
-        event.set(HANDLER, run.handler.to_owned())?;
     }
     Ok(())
 }

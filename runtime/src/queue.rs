@@ -3,33 +3,48 @@
 //! An adapter translates between this contract and its broker. It reports; it never retries, decides or logs a failure twice:
 //! retries, dead letters, limits and reconnecting live once, above the adapters.
 
+#[cfg(feature = "amqp")]
+pub mod amqp;
+pub(crate) mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod disk;
+mod error;
+pub mod fallback;
+pub mod fanout;
 pub mod floor;
 mod inbox;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod later;
 mod ledger;
 pub mod memory;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "nsq")]
+pub mod nsq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub(crate) mod timer;
 pub mod url;
+pub mod waits;
 mod wrapping;
 
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::dead::{DeadBounds, DeadLetters};
 use crate::event::Event;
+use crate::source::map::EventMap;
 use crate::store::Store;
+
+pub use error::QueueError;
 
 /// A boxed future, so that [`Queue`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -91,7 +106,7 @@ pub trait Queue: Send + Sync + 'static {
     }
 
     /// The most deliveries of a subscription that this process will hold at once, `concurrency` and `parked` together: brokers that send
-    /// by themselves are told not to send more (delivery.md §4). Called before the first pull.
+    /// by themselves are told not to send more (delivery.md §4). Called before [`Queue::subscribe`].
     fn window(&self, subscription: &str, most: NonZeroUsize) {
         let _ = (subscription, most);
     }
@@ -117,9 +132,35 @@ pub trait Queue: Send + Sync + 'static {
         true
     }
 
+    /// Until when the sender of a delivery waits for an answer (request/reply); none: nobody does, or it has its answer. Such an event is
+    /// tried once, and not begun or gone on with after that. Cheap, it asks nobody.
+    fn answer_by(&self, subscription: &str, position: Position) -> Option<Instant> {
+        let _ = (subscription, position);
+        None
+    }
+
+    /// Answers the sender of a delivery, once, before it is settled. What nobody waits for is dropped.
+    ///
+    /// # Errors
+    /// When the answer could not be sent: nobody tries again, as its sender soon waits no longer.
+    fn answer<'a>(&'a self, subscription: &'a str, position: Position, answer: Answer) -> BoxFuture<'a, Result<(), QueueError>> {
+        let _ = (subscription, position, answer);
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether the broker can be reached now; cheap, it asks nobody. For an embedded queue, whether its file can be used.
     fn health(&self) -> Health {
         Health { connected_once: true, error: None }
+    }
+
+    /// What takes publishes while the broker is away, and forwards them (surface.md §1, `fallback`).
+    fn fallback(&self) -> Option<&fallback::Fallback> {
+        None
+    }
+
+    /// What waits for its time, where it can be seen before: for `weir move`.
+    fn waits(&self) -> Option<&dyn waits::Waits> {
+        None
     }
 
     /// Makes a subscription, if it is not there yet, that begins where `start` says. Queues that can't tell do nothing. Where the broker
@@ -184,7 +225,8 @@ pub enum Start {
     All,
 }
 
-/// The queue's own number for an event: stable over redeliveries wherever [`Features::stable_position`] says so.
+/// The queue's own number for an event: stable over redeliveries wherever [`Features::stable_position`] says so. What waited in the store
+/// ([`later`]) has one of its own there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(pub u128);
 
@@ -226,6 +268,15 @@ pub enum Settle {
     },
     /// Given back as it was, to be delivered again at once: a shutdown, a pause.
     Return,
+}
+
+/// What the sender of a request gets ([`Queue::answer`]).
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// What its handler gave through `publisher.reply`.
+    Reply(Arc<Event>),
+    /// That there is none, and why: its event was given up.
+    Failed(String),
 }
 
 /// A delivery's position and what is done with it.
@@ -294,6 +345,12 @@ pub struct Features {
     pub shared: bool,
     /// Longest that a delivery can be kept unsettled; none: as long as the process lives.
     pub hold: Option<Duration>,
+    /// A subscription can begin with what was published before it was made.
+    pub history: bool,
+    /// An ack outlives the process whatever was given out before it; else only once all of that has ended.
+    pub acks_apart: bool,
+    /// What a process held when it went comes to the others, and what it does not pull is theirs; else it waits for that process.
+    pub hands_over: bool,
 }
 
 impl Features {
@@ -310,45 +367,10 @@ impl Features {
         bounded: true,
         shared: false,
         hold: None,
+        history: true,
+        acks_apart: true,
+        hands_over: true,
     };
-}
-
-/// Why a queue could not do as asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum QueueError {
-    /// No room until something is taken out: HTTP 429.
-    #[error("queue is full: {held} of {bound} bytes held{} (the bound is its `max-size`)", blocker.as_ref().map(|name| format!(", most for `{name}`")).unwrap_or_default())]
-    Full {
-        /// Bytes that wait.
-        held: u64,
-        /// The bound, `max-size`.
-        bound: u64,
-        /// The subscription that holds most of it, if one stands out (an orphan, for example).
-        blocker: Option<String>,
-    },
-    /// An event, or a batch, that is larger than this queue could ever hold: HTTP 413.
-    #[error("{size} bytes at once are more than this queue holds at all ({bound} bytes)")]
-    TooLarge {
-        /// The batch's size in bytes.
-        size: u64,
-        /// The bound in bytes.
-        bound: u64,
-    },
-    /// Away, or its disk is full or broken: HTTP 503, an outside failure.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Another process owns the folder.
-    #[error("{0}")]
-    Owned(String),
-    /// [`Queue::close`] was called.
-    #[error("queue is closed: this server is stopping")]
-    Closed,
-    /// The URL or what it names can't be used as it is.
-    #[error("{0}")]
-    Invalid(String),
-    /// This adapter does not do that.
-    #[error("this queue has no `{0}`")]
-    Unsupported(&'static str),
 }
 
 /// What a queue is opened with beside its URL.
@@ -358,10 +380,14 @@ pub struct Opening {
     pub name: String,
     /// The event type of messages that are not CloudEvents.
     pub kind: String,
+    /// Where a producer's own envelope has what: read by [`wrapping`].
+    pub map: Option<Arc<EventMap>>,
     /// The bound on its bytes, where the adapter has one.
     pub max_size_bytes: u64,
     /// This process among others on a broker: `[server] name`.
     pub process: String,
+    /// What names of subscriptions begin with, before `-` and the handler's: `[server] group`.
+    pub group: String,
     /// How much is kept of its dead letters, where the adapter keeps them.
     pub dead: DeadBounds,
     /// Where an adapter keeps what its broker can't: delays, and tries given back (delivery.md §6). None: it goes without, and says so.
@@ -373,21 +399,25 @@ pub struct Opening {
 /// # Errors
 /// When the queue can't be used: [`QueueError::Owned`] names the process that has the folder.
 pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, QueueError> {
-    let Opening { name, max_size_bytes, .. } = opening.clone();
     match url {
-        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(name, max_size_bytes)),
+        url::QueueUrl::Memory => Ok(memory::MemoryQueue::new(opening.name, opening.max_size_bytes)),
         #[cfg(feature = "redis")]
         url::QueueUrl::Redis(stream) => Ok(redis::RedisQueue::open(stream, &opening).await?),
+        #[cfg(feature = "mqtt")]
+        url::QueueUrl::Mqtt(url) => Ok(later::over(mqtt::MqttQueue::open(url, &opening).await?, mqtt::later(url), &opening)),
+        #[cfg(feature = "amqp")]
+        url::QueueUrl::Amqp(url) => Ok(amqp::AmqpQueue::open(url, &opening).await?),
         #[cfg(feature = "nats")]
-        url::QueueUrl::JetStream(url) => Ok(nats::JetStreamQueue::open(url, &opening).await?),
+        url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
+        #[cfg(feature = "nsq")]
+        url::QueueUrl::Nsq(url) => Ok(later::over(nsq::NsqQueue::open(url, &opening).await?, nsq::later(url), &opening)),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisTaken(url) => Ok(redis::taken::open(url, &opening).await?),
+        #[cfg(feature = "redis")]
+        url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
+        url::QueueUrl::Disk(folder) => Ok(disk::open(folder.clone(), opening).await?),
         #[cfg(feature = "kafka")]
         url::QueueUrl::Kafka(url) => Ok(kafka::KafkaQueue::open(url, &opening).await?),
-        url::QueueUrl::Disk(folder) => {
-            let folder = folder.clone();
-            let opened = tokio::task::spawn_blocking(move || disk::DiskQueue::open(&folder, name, max_size_bytes)).await;
-            let queue = opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))??;
-            Ok(queue)
-        }
     }
 }
 

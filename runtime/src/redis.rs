@@ -5,6 +5,7 @@
 //! redis-rs' own `ConnectionManager`, which connects again and again in the background whatever the error is, hides which connection
 //! answered, and knows no version check.
 
+mod listen;
 mod problem;
 #[cfg(test)]
 #[path = "../../tests/src/redis.rs"]
@@ -21,11 +22,12 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::io::tcp::TcpSettings;
 use ::redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
-    Pipeline, RedisError, ScriptInvocation, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, Connection, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, Pipeline, RedisError, ScriptInvocation, TlsCertificates,
 };
 use tokio::time::Instant;
 
+pub use self::listen::{Heard, Listening};
 pub use self::problem::RedisProblem;
 pub use self::url::{Host, Parameters, RedisUrl};
 
@@ -46,6 +48,8 @@ pub struct Redis {
     name: String,
     login: Option<Cmd>,
     select: Option<Cmd>,
+    /// How connections are made that listen: they log in by themselves, as what is heard comes in the newer protocol.
+    listening: ConnectionInfo,
     // std's mutex: held for a look or a change, never across an await; all callers share it.
     link: Mutex<Link>,
     /// Whoever connects; the others wait for that, not for one attempt each.
@@ -83,6 +87,7 @@ impl Redis {
         let select = (url.database != 0).then(|| ::redis::cmd("SELECT").arg(url.database).take());
         let client = client(url)?;
         Ok(Self {
+            listening: listen::settings(&client, url),
             client,
             name: url.to_string(),
             login,

@@ -9,11 +9,12 @@
 //! | `application/cloudevents-batch+json` | ignored | a batch, which may be empty ([`structured`]) |
 //! | any other `application/cloudevents…` | | refused |
 //! | anything else, or none | at least one | one event, its data the body ([`binary`]) |
-//! | anything else, or none | none | wrapped in an event of the queue's type ([`raw`]) |
+//! | anything else, or none | none | read by the queue's `map` ([`map`]), else wrapped in an event of its type ([`raw`]) |
 
 pub mod binary;
 pub mod delay;
 pub mod http;
+pub mod map;
 pub mod raw;
 pub mod structured;
 
@@ -41,6 +42,8 @@ pub struct Intake<'a> {
     pub queue: &'a str,
     /// The event type of wrapped events.
     pub kind: &'a str,
+    /// Where a producer's own envelope has what; none: all else is wrapped.
+    pub map: Option<&'a map::EventMap>,
     /// Largest event in bytes.
     pub max_event: u64,
     /// The `time` of wrapped events.

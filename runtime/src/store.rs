@@ -5,8 +5,10 @@
 //! sent again.
 
 mod buckets;
+mod delays;
 mod duplicates;
 mod embedded;
+mod notes;
 #[cfg(feature = "redis")]
 mod redis;
 mod settings;
@@ -26,8 +28,13 @@ use crate::clock::{self, Timestamp};
 use crate::config::Rate;
 use crate::dead::{DeadLetter, DeadLetters};
 use crate::queue::BoxFuture;
+pub use delays::{
+    DELAY_OVERHEAD_BYTES, DELAYS_BYTES_MAX, DELAYS_MAX, DelayChange, DelayError, DelayId, DelayLease, Delayed, DelayedCount, Due,
+    Shelf,
+};
 pub use duplicates::{Claimed, DUPLICATES_MAX, EventKey, Sighting};
 use embedded::Embedded;
+pub use notes::{NOTES_KEPT, NOTES_MAX, Note, Noted};
 #[cfg(feature = "redis")]
 use redis::RedisStore;
 pub use settings::Settings;

@@ -202,6 +202,7 @@ impl Stage {
             attempt: tries.failed + 1,
             attempts_left: attempts_left(tries, &self.retry),
             first_seen,
+            answer_by: None,
         };
         let mut report = sandbox::run_at(&self.version.program, &self.version.setup, job, clock).await;
         // A mail is finished whatever became of the guest; the bound on that is the mailer's own.

@@ -27,6 +27,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The same for an event that is tried once.
+    #[must_use]
+    pub fn at_last(self) -> Self {
+        if matches!(self, Self::Retry { .. }) { Self::Dead } else { self }
+    }
+
     /// The same, with a wait that ends at `latest` at the latest.
     #[must_use]
     pub fn within(self, latest: Timestamp) -> Self {
@@ -170,6 +176,7 @@ mod tests {
         ] {
             assert_eq!(verdict.within(Timestamp(NOW.0 + 5_000)), expected);
         }
+        assert_eq!((again(9, failed(1)).at_last(), Verdict::Ack.at_last()), (Verdict::Dead, Verdict::Ack));
     }
 
     #[test]

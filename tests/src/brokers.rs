@@ -10,6 +10,7 @@ pub mod nsq;
 pub mod process;
 pub mod rabbitmq;
 pub mod server;
+pub mod stall;
 
 use std::path::PathBuf;
 

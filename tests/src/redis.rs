@@ -291,7 +291,7 @@ fn ask(port: u16, words: &[&str]) -> std::io::Result<String> {
 }
 
 /// An authority and a certificate for `localhost` that it signed, for a day.
-pub(crate) fn certificates(folder: &Path) {
+pub fn certificates(folder: &Path) {
     let openssl = |arguments: &str| {
         let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
         let output = output.expect("openssl can be started (`make tools` installs it)");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 use super::backend::Reloads;
+use super::status::queue::FallbackStatus;
 use super::status::{QueueStatus, merge};
 use crate::outcome::Outcome;
 use crate::stats::{Cause, Counts, Histogram};
@@ -33,6 +34,9 @@ type Term = (&'static str, fn(&Counts) -> u64);
 
 /// A histogram's name and help, and where it is read.
 type Spread = (&'static str, &'static str, fn(&Counts) -> &Histogram);
+
+/// A fallback's number: name, kind and help, and where it is read.
+type Held = (&'static str, &'static str, &'static str, fn(&FallbackStatus) -> Option<u64>);
 
 const ENDED: [Term; 5] = [
     ("acked", |counts| counts.acked),
@@ -125,9 +129,27 @@ impl Scrape {
                 text.sample(&[("queue", queue), ("handler", &one.handler)], lag);
             }
         }
+        self.fallbacks(text);
         text.family("weir_dead_letters", "gauge", "Dead letters kept.");
         for (queue, count) in &self.dead {
             text.sample(&[("queue", queue)], count);
+        }
+    }
+
+    fn fallbacks(&self, text: &mut Text) {
+        let all = || self.queues.iter().filter_map(|queue| Some((&queue.name, queue.fallback.as_ref()?)));
+        let families: [Held; 3] = [
+            ("weir_fallback_events", "gauge", "Events that wait in a fallback for their broker.", |one| one.depth),
+            ("weir_fallback_taken_total", "counter", "Events that a fallback took while its broker was away.", |one| one.taken),
+            ("weir_fallback_forwarded_total", "counter", "Events that a fallback gave to its broker.", |one| one.forwarded),
+        ];
+        for (name, kind, help, of) in families.into_iter().filter(|_| all().next().is_some()) {
+            text.family(name, kind, help);
+            for (queue, one) in all() {
+                if let Some(value) = of(one) {
+                    text.sample(&[("queue", queue)], value);
+                }
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use super::Queues;
 use super::operator::Operator;
 use crate::admin::Backend;
 use crate::admin::backend::{Forgotten, Refused, Reloads};
-use crate::admin::status::queue::QueueFacts;
+use crate::admin::status::queue::{FallbackStatus, QueueFacts};
 use crate::admin::status::{HandlerState, HandlerStatus, QueueNames, QueueStatus, Readiness, Usage};
 use crate::clock::{Timestamp, now};
 use crate::dead::grave::Risen;
@@ -15,6 +15,7 @@ use crate::dead::replay::{ReplayError, Replayed};
 use crate::dead::{DeadFilter, DeadLetter, DeadLetters as _, DeadPage};
 use crate::dispatcher::Subscription;
 use crate::handler::{Handler, PausedBy, State};
+use crate::queue::fallback::Fallback;
 use crate::queue::{BoxFuture, Health};
 use crate::stats::{Counts, SubscriptionStats};
 use crate::store::StoreError;
@@ -89,7 +90,11 @@ impl Status {
             .collect();
         let depth = queue.depth().await;
         let facts = QueueFacts { name, config, features: queue.features(), group: &self.group, handlers: &counts };
-        Some(QueueStatus::new(&facts, depth, now()))
+        let fallback = match queue.fallback() {
+            Some(fallback) => Some(FallbackStatus::of(fallback).await),
+            None => None,
+        };
+        Some(QueueStatus { fallback, ..QueueStatus::new(&facts, depth, now()) })
     }
 }
 
@@ -186,7 +191,14 @@ impl Backend for Status {
             match (connected_once, error.is_empty(), config.ingress) {
                 (true, true, _) => {}
                 (false, ..) => not_ready.push(format!("queue `{name}` has not been reached yet: {error}")),
-                (true, false, true) => not_ready.push(format!("queue `{name}` can't take events: {error}")),
+                (true, false, true) => match queue.fallback().map(Fallback::problem) {
+                    // It takes events all the same (delivery.md §10).
+                    Some(None) => degraded.push(format!("queue `{name}` is away, its fallback takes events: {error}")),
+                    Some(Some(why)) => {
+                        not_ready.push(format!("queue `{name}` can't take events: {error}; nor can its fallback: {why}"))
+                    }
+                    None => not_ready.push(format!("queue `{name}` can't take events: {error}")),
+                },
                 (true, false, false) => degraded.push(format!("queue `{name}` is away: {error}")),
             }
         }

@@ -32,22 +32,9 @@ impl Direct {
     /// # Errors
     /// When another process owns it (its error names that process), or it can't be opened.
     pub fn open(name: &str, url: &QueueUrl, max_size: u64) -> Result<Self, CliError> {
-        if *url == QueueUrl::Memory {
-            let text = format!("queue `{name}` is `memory:`, which only its server can reach (start `weir serve`)");
-            return Err(CliError::Failed(text));
-        }
         let runtime = runtime()?;
-        let opening = Opening {
-            dead: DeadBounds::default(),
-            store: None,
-            name: name.to_owned(),
-            kind: config::KIND.to_owned(),
-            max_size_bytes: max_size,
-            // Of no consequence to those that publish and ask; it tells them apart on a broker.
-            process: format!("command-{}", std::process::id()),
-        };
-        let opened = runtime.block_on(queue::open(url, opening));
-        opened.map(|queue| Self { queue, runtime }).map_err(|error| failure(name, &error))
+        let queue = runtime.block_on(opened(url, opening(name, max_size)))?;
+        Ok(Self { queue, runtime })
     }
 
     /// A queue that is open already.
@@ -82,6 +69,36 @@ impl Drop for Direct {
     fn drop(&mut self) {
         self.runtime.block_on(self.queue.close());
     }
+}
+
+/// What a command opens a queue with.
+#[must_use]
+pub fn opening(name: &str, max_size: u64) -> Opening {
+    Opening {
+        dead: DeadBounds::default(),
+        store: None,
+        name: name.to_owned(),
+        kind: config::KIND.to_owned(),
+        map: None,
+        max_size_bytes: max_size,
+        // Of no consequence to those that publish and ask; it tells them apart on a broker.
+        process: format!("command-{}", std::process::id()),
+        // It reads for no handler.
+        group: COMMAND.to_owned(),
+    }
+}
+
+/// Opens a queue.
+///
+/// # Errors
+/// When another process owns it (its error names that process), or it can't be opened.
+pub async fn opened(url: &QueueUrl, opening: Opening) -> Result<Arc<dyn Queue>, CliError> {
+    let name = opening.name.clone();
+    if *url == QueueUrl::Memory {
+        let text = format!("queue `{name}` is `memory:`, which only its server can reach (start `weir serve`)");
+        return Err(CliError::Failed(text));
+    }
+    queue::open(url, opening).await.map_err(|error| failure(&name, &error))
 }
 
 /// How an error of a queue ends a command.

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::event::Event;
 use crate::queue::url::QueueUrl;
 use crate::source::http::Accepted;
+use crate::source::map::EventMap;
 use crate::source::{self, Intake, delay, raw};
 
 /// The type of wrapped events and the largest event, where no configuration says otherwise (surface.md §1).
@@ -87,7 +88,8 @@ pub(super) fn run_to(args: &Publish, global: &Global, output: &mut Output) -> Re
     let delay = args.delay.as_deref().map(delay::delay).transpose();
     let delay = delay.map_err(|why| CliError::Wrong(format!("`--delay`: {why}")))?;
     let place = Place::of(args, global)?;
-    let intake = Intake { queue: &place.name, kind: &place.kind, max_event: place.max_event, now: clock::now() };
+    let (kind, map) = (place.kind.as_str(), place.map.as_deref());
+    let intake = Intake { queue: &place.name, kind, map, max_event: place.max_event, now: clock::now() };
     if args.stdin {
         let mut reader = io::BufReader::with_capacity(lines::READ_AHEAD, io::stdin().lock());
         return Import::new(&place.sink, intake, delay).run(&mut reader, output, global.json);
@@ -109,6 +111,7 @@ struct Place {
     sink: Sink,
     name: String,
     kind: String,
+    map: Option<Arc<EventMap>>,
     max_event: u64,
 }
 
@@ -120,7 +123,8 @@ impl Place {
             let url = QueueUrl::parse(&args.queue, &folder).map_err(CliError::Wrong)?;
             let name = name_of(&url);
             let sink = Sink::direct(&name, Direct::open(&name, &url, direct::MAX_SIZE)?);
-            return Ok(Self { sink, name, kind: own_kind.unwrap_or_else(|| TYPE.to_owned()), max_event: MAX_EVENT });
+            let kind = own_kind.unwrap_or_else(|| TYPE.to_owned());
+            return Ok(Self { sink, name, kind, map: None, max_event: MAX_EVENT });
         }
         let name = args.queue.clone();
         // With --server there may be no configuration here at all; where there is one, it knows the queue.
@@ -134,6 +138,7 @@ impl Place {
         };
         let queue = config.as_ref().and_then(|config| config.queues.get(&name));
         let kind = own_kind.or_else(|| Some(queue?.kind.clone())).unwrap_or_else(|| TYPE.to_owned());
+        let map = queue.and_then(|queue| queue.map.clone());
         let max_event = config.as_ref().map_or(MAX_EVENT, |config| config.server.max_event);
         let sink = match args.server.find(global)? {
             Found::Server(client) => Sink::server(&name, client),
@@ -144,21 +149,31 @@ impl Place {
                 Sink::direct(&name, Direct::open(&name, &queue.url, queue.max_size)?)
             }
         };
-        Ok(Self { sink, name, kind, max_event })
+        Ok(Self { sink, name, kind, map, max_event })
     }
 }
 
 /// What a queue without a name is called in the `source` of events: its folder's or stream's name, as far as it can be a queue's.
-fn name_of(url: &QueueUrl) -> String {
+pub(super) fn name_of(url: &QueueUrl) -> String {
     let folder = match url {
         QueueUrl::Disk(folder) => folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default(),
         QueueUrl::Memory => String::new(),
         #[cfg(feature = "redis")]
         QueueUrl::Redis(stream) => stream.stream.to_lowercase(),
+        #[cfg(feature = "mqtt")]
+        QueueUrl::Mqtt(topic) => topic.filter.to_lowercase(),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisTaken(taken) => taken.key.to_lowercase(),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisChannel(channel) => channel.name().to_lowercase(),
         #[cfg(feature = "nats")]
-        QueueUrl::JetStream(stream) => stream.stream.to_lowercase(),
+        QueueUrl::Nats(url) => url.stream.as_ref().unwrap_or(&url.subject).to_lowercase(),
+        #[cfg(feature = "nsq")]
+        QueueUrl::Nsq(topic) => topic.topic.to_lowercase(),
         #[cfg(feature = "kafka")]
         QueueUrl::Kafka(topic) => topic.topic.to_lowercase(),
+        #[cfg(feature = "amqp")]
+        QueueUrl::Amqp(url) => url.place.name().to_lowercase(),
     };
     let name: String = folder.chars().map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' }).collect();
     if name.starts_with(|c: char| c.is_ascii_lowercase()) { name } else { url.adapter().to_owned() }

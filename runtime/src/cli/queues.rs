@@ -1,10 +1,12 @@
 //! `weir queues`: what waits where, asked of a running server, else of the queues themselves.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::client::{Found, ServerArgs};
 use super::direct::Direct;
 use super::output::{Cell, CliError, Global, Output, Tone, note};
+use crate::admin::status::queue::FallbackStatus;
 use crate::admin::status::{QueueFacts, QueueStatus, SubscriptionStatus};
 use crate::clock;
 use crate::config::{Config, QueueConfig};
@@ -57,6 +59,7 @@ const AT_LEAST_ONCE: Features = Features {
     bounded: true,
     shared: false,
     hold: None,
+    ..Features::LASTING
 };
 
 fn ask(config: &Config) -> Result<Vec<QueueStatus>, CliError> {
@@ -80,9 +83,17 @@ fn ask_one(config: &Config, name: &str, queue: &QueueConfig) -> Result<QueueStat
         let nothing = Depth { events: Some(0), bytes: Some(0), subscriptions: Vec::new() };
         return Ok(QueueStatus::new(&facts(AT_LEAST_ONCE), Ok(nothing), clock::now()));
     }
+    let fallback = queue.fallback.as_ref().filter(|folder| folder.exists()).map(|folder| fallback(name, queue, folder));
     let direct = Direct::open(name, &queue.url, queue.max_size)?;
     let depth = direct.ask(|queue| queue.depth());
-    Ok(QueueStatus::new(&facts(direct.queue().features()), depth, clock::now()))
+    let fallback = fallback.transpose()?;
+    Ok(QueueStatus { fallback, ..QueueStatus::new(&facts(direct.queue().features()), depth, clock::now()) })
+}
+
+fn fallback(name: &str, queue: &QueueConfig, folder: &Path) -> Result<FallbackStatus, CliError> {
+    let url = QueueUrl::Disk(folder.to_owned());
+    let late = Direct::open(name, &url, queue.max_size)?;
+    Ok(FallbackStatus::new(url.to_string(), late.ask(|queue| queue.depth())))
 }
 
 fn print(queues: &[QueueStatus], output: &mut Output) -> Result<(), CliError> {
@@ -92,6 +103,15 @@ fn print(queues: &[QueueStatus], output: &mut Output) -> Result<(), CliError> {
     for queue in queues {
         if let Some(error) = &queue.error {
             output.line(&format!("{}: {error}", queue.name))?;
+        }
+    }
+    for (queue, fallback) in queues.iter().filter_map(|queue| Some((queue, queue.fallback.as_ref()?))) {
+        let FallbackStatus { url, depth, error, .. } = fallback;
+        if let Some(depth) = depth.filter(|depth| *depth > 0) {
+            output.line(&format!("{}: {depth} wait in its fallback `{url}` for the broker", queue.name))?;
+        }
+        if let Some(error) = error {
+            output.line(&format!("{}: its fallback `{url}`: {error}", queue.name))?;
         }
     }
     let orphans: BTreeSet<&str> = queues

@@ -158,8 +158,10 @@ impl Found {
             Self::Letter(letter) => (letter.event, letter.queue, letter.first_at),
             Self::Text(text) => {
                 let queue = chosen.queues.first().map_or(NOBODY, String::as_str).to_owned();
-                let kind = config.queues.get(&queue).map_or(super::publish::TYPE, |queue| queue.kind.as_str());
-                let intake = Intake { queue: &queue, kind, max_event: config.server.max_event, now };
+                let source = config.queues.get(&queue);
+                let kind = source.map_or(super::publish::TYPE, |queue| queue.kind.as_str());
+                let map = source.and_then(|queue| queue.map.as_deref());
+                let intake = Intake { queue: &queue, kind, map, max_event: config.server.max_event, now };
                 let event = lines::read(text.trim_ascii(), &intake);
                 let event = event.map_err(|why| CliError::Wrong(format!("`{}` is no event: {why}", args.what)))?;
                 (Arc::new(event), queue, now)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::diagnostic::Finding;
@@ -12,11 +13,14 @@ use super::{HandlerConfig, QueueConfig};
 use crate::dead::{self, DeadBounds};
 use crate::queue::Start;
 use crate::queue::url::QueueUrl;
+use crate::source::map::EventMap;
 
 const URL: Form = Form::new("a queue URL of this version", "such as `disk:./data/events` or `memory:`");
 const TYPE: Form =
     Form::new("an event type", "such as `com.example.raw`: at most 256 characters, none of them a control character");
 const DEAD: Form = Form::new("the name of another queue", "such as `graveyard`");
+const FALLBACK: Form = Form::new("an embedded queue", "such as `disk:./data/late`");
+const POINTER: Form = Form::new("a JSON pointer (RFC 6901)", "such as `/payload`, `/meta/0` or `/a~1b`");
 const START: Form = Form::new("where a new subscription begins", "`\"new\"` or `\"all\"`");
 
 /// Types are in labels of logs and in every event: nobody writes longer ones by intention.
@@ -84,19 +88,21 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Queues {
     Queues { configs, names, groups: seen.groups }
 }
 
-/// Of a queue whose subscriptions are the broker's: where it is, what that is called, and whether its URL names a group.
-fn shared(url: &QueueUrl) -> Option<(String, &'static str, bool)> {
+/// Of a queue that may stand in `weir.toml` once only: where it is, and what that is called.
+fn place(url: &QueueUrl) -> Option<(String, &'static str)> {
     match url {
         #[cfg(feature = "redis")]
-        QueueUrl::Redis(stream) => Some((stream.to_string(), "stream", stream.group.is_some())),
+        QueueUrl::Redis(stream) => Some((stream.to_string(), "stream")),
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisTaken(taken) => Some((taken.to_string(), "list or sorted set")),
         #[cfg(feature = "kafka")]
-        QueueUrl::Kafka(topic) => Some((topic.to_string(), "topic", topic.group.is_some())),
+        QueueUrl::Kafka(topic) => Some((topic.to_string(), "topic")),
         _ => None,
     }
 }
 
 fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<QueueConfig> {
-    section.later(&["key", "fallback", "map"]);
+    section.later(&["key"]);
     let url = match section.take("url") {
         Some(field) => {
             let base = section.reader.base(&field);
@@ -107,14 +113,14 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
                 let message = format!("queues `{other}` and `{name}` have the same folder");
                 section.reader.refuse(&field, message, "a folder of its own for each queue".to_owned(), None);
             }
-            if let Some((place, what, has_group)) = url.as_ref().and_then(shared) {
-                if let Some(other) = seen.streams.insert(place, name.to_owned()) {
-                    let message = format!("queues `{other}` and `{name}` have the same {what}");
-                    section.reader.refuse(&field, message, format!("a {what} of its own for each queue"), None);
-                }
-                if has_group {
-                    seen.groups.insert(name.to_owned(), field);
-                }
+            if let Some((place, what)) = url.as_ref().and_then(place)
+                && let Some(other) = seen.streams.insert(place, name.to_owned())
+            {
+                let message = format!("queues `{other}` and `{name}` have the same {what}");
+                section.reader.refuse(&field, message, format!("a {what} of its own for each queue"), None);
+            }
+            if url.as_ref().is_some_and(QueueUrl::takes_group) {
+                seen.groups.insert(name.to_owned(), field);
             }
             url
         }
@@ -123,17 +129,19 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
             None
         }
     };
+    let fallback = fallback(name, section, url.as_ref(), seen);
     let default_max_size = if matches!(url, Some(QueueUrl::Memory)) { MEMORY_MAX_SIZE } else { DISK_MAX_SIZE };
     let kind = section.parsed("type", &TYPE, kind).unwrap_or_else(|| super::KIND.to_owned());
+    let map = map(section);
     let start = section.parsed("start", &START, start).unwrap_or(Start::New);
     let ingress = section.flag("ingress").unwrap_or(true);
-    let has_bound = matches!(url, None | Some(QueueUrl::Memory | QueueUrl::Disk(_)));
+    let has_bound = fallback.is_some() || url.as_ref().is_none_or(is_embedded);
     if !has_bound && let Some(field) = section.take("max-size") {
         let message = "a queue on a broker has no `max-size`".to_owned();
         section.reader.refuse(
             &field,
             message,
-            "the broker's own bound (for a Redis stream `maxlen=` in its URL)".to_owned(),
+            "the broker's own bound (for a Redis stream `maxlen=` in its URL), or a `fallback`, which it bounds".to_owned(),
             None,
         );
     }
@@ -147,7 +155,54 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
         seen.dead.push((field, name.to_owned(), target.clone()));
         Some(target)
     });
-    Some(QueueConfig { url: url?, kind, start, ingress, max_size, dead_bounds, dead })
+    Some(QueueConfig { url: url?, kind, map, start, ingress, max_size, dead_bounds, dead, fallback })
+}
+
+fn is_embedded(url: &QueueUrl) -> bool {
+    matches!(url, QueueUrl::Memory | QueueUrl::Disk(_))
+}
+
+/// `fallback`: an embedded queue that outlives the process, beside a broker that may be away.
+fn fallback(name: &str, section: &mut Section<'_, '_>, url: Option<&QueueUrl>, seen: &mut Seen) -> Option<PathBuf> {
+    let field = section.take("fallback")?;
+    let base = section.reader.base(&field);
+    let folder = section.reader.parse(&field, &FALLBACK, |text| match QueueUrl::parse(text, &base)? {
+        QueueUrl::Disk(folder) => Ok(folder),
+        _ => Err("only `disk:` keeps what was accepted over a crash".to_owned()),
+    })?;
+    if url.is_some_and(is_embedded) {
+        let message = format!("queue `{name}` is embedded: it is never away");
+        section.reader.refuse(&field, message, "no `fallback`, or the URL of a broker in `url`".to_owned(), None);
+    } else if let Some(other) = seen.folders.insert(plain(&folder), name.to_owned()) {
+        let message = format!("the fallback of `{name}` has the folder of `{other}`");
+        section.reader.refuse(&field, message, "a folder of its own for each queue and each fallback".to_owned(), None);
+    }
+    Some(folder)
+}
+
+/// `map`: JSON pointers by what they are for.
+fn map(section: &mut Section<'_, '_>) -> Option<Arc<EventMap>> {
+    let field = section.take("map")?;
+    let below = section.below("map");
+    if matches!(&field.node.value, super::tree::Value::Table(table) if table.is_empty()) {
+        let expected = "at least one pointer, such as `{ type = \"/topic\" }`".to_owned();
+        section.reader.refuse(&field, format!("`{}` maps nothing", field.key), expected, None);
+    }
+    let pointers = section.descend(field, below, |section| {
+        section.any();
+        let mut pointers = Vec::new();
+        for (name, field) in section.drain() {
+            if EventMap::takes(&name) {
+                pointers.extend(section.reader.parse(&field, &POINTER, str::parse).map(|pointer| (name, pointer)));
+            } else {
+                let message = format!("`{}` is nothing that can be mapped", field.key);
+                let (key, expected) = (field.key, EventMap::NAMES.to_owned());
+                section.reader.report(&field.name, Finding { key, message, expected, ..Finding::default() });
+            }
+        }
+        pointers
+    });
+    (!pointers.is_empty()).then(|| Arc::new(EventMap::new(pointers)))
 }
 
 fn kind(text: &str) -> Result<String, String> {

@@ -3,6 +3,7 @@
 mod accepted;
 mod batches;
 mod files;
+mod layers;
 mod overridden;
 mod properties;
 mod reference;

@@ -10,7 +10,11 @@ impl Config {
         let embedded = |url: &QueueUrl| matches!(url, QueueUrl::Memory | QueueUrl::Disk(_));
         let on_brokers: Vec<&str> =
             self.queues.iter().filter(|(_, queue)| !embedded(&queue.url)).map(|(name, _)| name.as_str()).collect();
-        store(self.server.store.is_shared(), &on_brokers).into_iter().collect()
+        let unordered = self.handlers.iter().filter(|(_, handler)| handler.order_by.is_some()).flat_map(|(name, handler)| {
+            let has_fallback = |queue: &&String| self.queues.get(*queue).is_some_and(|queue| queue.fallback.is_some());
+            handler.queues.iter().filter(has_fallback).map(|queue| order(name, queue))
+        });
+        store(self.server.store.is_shared(), &on_brokers).into_iter().chain(unordered).collect()
     }
 }
 
@@ -25,6 +29,14 @@ fn store(shared: bool, on_brokers: &[&str]) -> Option<String> {
          (write `store = \"redis://…\"` where several processes read it)",
         names.join(", ")
     ))
+}
+
+/// What was published while a broker was away comes later than what follows it.
+fn order(handler: &str, queue: &str) -> String {
+    format!(
+        "handler `{handler}` has `order-by`, and queue `{queue}` a `fallback`: what that takes while the broker is away is forwarded in \
+         another order"
+    )
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::run::{Lost, RunEnd, TURN};
 use crate::clock::now;
 use crate::handler::Version;
 use crate::outcome::Outcome;
-use crate::queue::Tries;
+use crate::queue::{Delivery, Tries};
 use crate::sandbox::{self, Batch, Job, Report};
 use crate::store::Sighting;
 use crate::verdict::{Verdict, attempts_left};
@@ -96,8 +96,9 @@ impl Subscription {
         let (mut done, mut begun) = (Vec::new(), Vec::with_capacity(items.len()));
         let time = now();
         let expires = self.handler.config.expires;
+        let over = |Delivery { event, first_seen, .. }: &Delivery| is_expired(event, *first_seen, expires, time);
         let (expired, fresh): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| is_expired(&item.delivery.event, item.delivery.first_seen, expires, time));
+            items.into_iter().partition(|item| over(&item.delivery) || self.is_over(&item.delivery));
         for item in expired {
             self.work.not_run();
             done.push(self.hand_in(item, RunEnd::Ended(End::Expired, None)));
@@ -183,7 +184,7 @@ fn says_nothing(outcome: &Outcome) -> bool {
 /// The report of one event of a call; the log is only needed for a dead letter.
 fn part(call: &Report, outcome: Outcome) -> Report {
     let Report { fuel, memory, elapsed, .. } = *call;
-    Report { outcome, fuel, memory, elapsed, log: String::new(), backtrace: Vec::new(), published: Vec::new() }
+    Report { outcome, fuel, memory, elapsed, log: String::new(), backtrace: Vec::new(), published: Vec::new(), reply: None }
 }
 
 /// The end of a text, of at most so many bytes: a dead letter of one event keeps as much as one event may write.

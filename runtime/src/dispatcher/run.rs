@@ -89,7 +89,7 @@ impl Subscription {
     async fn run(&self, item: &mut Item) -> RunEnd {
         let config = &self.handler.config;
         let delivery = &item.delivery;
-        if is_expired(&delivery.event, delivery.first_seen, config.expires, now()) {
+        if is_expired(&delivery.event, delivery.first_seen, config.expires, now()) || self.is_over(delivery) {
             self.work.not_run();
             return RunEnd::Ended(End::Expired, None);
         }
@@ -105,6 +105,9 @@ impl Subscription {
             if let Err(instead) = self.send(std::mem::take(&mut report.published), left).await {
                 report.outcome = instead;
             }
+        }
+        if report.outcome == Outcome::Done {
+            self.reply(delivery, report.reply.take()).await;
         }
         self.count(&report, 1, std::slice::from_ref(&report.outcome));
         self.say_log(&delivery.event.id, delivery.tries.failed + 1, &version, &report.log);
@@ -135,6 +138,7 @@ impl Subscription {
         let now = now();
         let config = &self.handler.config;
         let verdict = verdict(&report.outcome, delivery.tries, &config.retry, now, fastrand::f64());
+        let verdict = if self.answer_by(delivery).is_some() { verdict.at_last() } else { verdict };
         // Its lane waits with it, at most as long as the handler's own failures make it wait (delivery.md §4).
         let verdict = if config.order_by.is_some() { verdict.within(now.after(config.retry.backoff_to)) } else { verdict };
         self.say(delivery, version, &report.outcome, verdict);
@@ -163,6 +167,7 @@ impl Subscription {
             }
             Verdict::Dead => {
                 self.queue.note(&self.name, item.delivery.position, given_up(Some(&report.outcome), before, now));
+                self.refuse(&item.delivery, &report.outcome).await;
                 RunEnd::Ended(End::Judged(verdict, Some(self.letter(&item.delivery, version, report))), claim)
             }
             Verdict::Retry { due, tries } if self.holds_retries() => {
@@ -182,6 +187,7 @@ impl Subscription {
             attempt: tries.failed + 1,
             attempts_left: attempts_left(*tries, &self.handler.config.retry),
             first_seen: *first_seen,
+            answer_by: self.answer_by(&item.delivery),
         }
     }
 

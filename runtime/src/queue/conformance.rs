@@ -110,6 +110,9 @@ enum Need {
     Shared,
     Lease,
     Broker,
+    History,
+    AcksApart,
+    HandsOver,
 }
 
 impl Need {
@@ -127,6 +130,9 @@ impl Need {
             Self::Shared => features.shared,
             Self::Lease => place.lease().is_some(),
             Self::Broker => place.has_broker(),
+            Self::History => features.history,
+            Self::AcksApart => features.acks_apart,
+            Self::HandsOver => features.hands_over,
         }
     }
 
@@ -144,6 +150,9 @@ impl Need {
             Self::Shared => "shared",
             Self::Lease => "lease",
             Self::Broker => "restart_broker",
+            Self::History => "history",
+            Self::AcksApart => "acks_apart",
+            Self::HandsOver => "hands_over",
         }
     }
 }

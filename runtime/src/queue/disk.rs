@@ -20,6 +20,7 @@ mod running;
 mod settle;
 mod store;
 mod tables;
+mod waits;
 mod writer;
 
 use std::collections::VecDeque;
@@ -38,7 +39,10 @@ use self::row::Row;
 use self::running::Running;
 use self::store::{Opener, Store};
 use self::writer::{Recovery, Writer};
-use super::{BoxFuture, Delivery, Depth, Features, Health, Position, Publish, Queue, QueueError, Settlement, Start, Tries};
+use super::waits::Waits;
+use super::{
+    BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
+};
 use crate::clock;
 
 /// Most bytes of events, in KiB, that wait for the next commits: beyond it publishers wait before their events are written down, so
@@ -84,6 +88,13 @@ impl Shared {
         let live = self.live();
         if live.closed { Err(QueueError::Closed) } else { Ok(live) }
     }
+}
+
+/// Opens the queue in a folder, on a thread that may wait for the disk.
+pub(super) async fn open(folder: PathBuf, opening: Opening) -> Result<Arc<DiskQueue>, QueueError> {
+    let opened = move || DiskQueue::open(&folder, opening.name, opening.max_size_bytes);
+    let opened = tokio::task::spawn_blocking(opened).await;
+    opened.map_err(|error| QueueError::Unavailable(format!("opening the queue was stopped: {error}")))?
 }
 
 impl DiskQueue {
@@ -257,6 +268,10 @@ impl Queue for DiskQueue {
 
     fn health(&self) -> Health {
         Health { connected_once: true, error: self.shared.store.broken() }
+    }
+
+    fn waits(&self) -> Option<&dyn Waits> {
+        Some(self)
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -37,6 +37,11 @@ pub fn open(url: &QueueUrl) -> Result<Option<(QueueUrl, Box<dyn Floor>)>, QueueE
             let (url, floor) = super::redis::floor::open(url)?;
             Ok(Some((QueueUrl::Redis(Box::new(url)), Box::new(floor))))
         }
+        #[cfg(feature = "mqtt")]
+        QueueUrl::Mqtt(url) => {
+            let (url, floor) = super::mqtt::floor::open(url)?;
+            Ok(Some((QueueUrl::Mqtt(Box::new(url)), Box::new(floor))))
+        }
         _ => Ok(None),
     }
 }

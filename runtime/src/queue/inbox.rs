@@ -7,11 +7,12 @@ mod hold;
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::hold::Hold;
+pub(super) use self::hold::{Held, Hold};
 use super::{Delivery, Position, QueueError};
 
 /// The holding of one subscription, and who waits for it.
@@ -96,14 +97,36 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Waits until pulls ask for more than before. For one reader.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
     /// Puts in what has come.
     pub(super) fn put(&self, came: impl IntoIterator<Item = (Delivery, T)>) {
+        self.put_since(Instant::now(), came);
+    }
+
+    /// Puts in what has come, and is certainly ours since that time.
+    pub(super) fn put_since(&self, renewed: Instant, came: impl IntoIterator<Item = (Delivery, T)>) {
         let mut hold = self.hold();
         for (delivery, token) in came {
-            hold.take_in(delivery, token);
+            hold.take_in(delivery, token, renewed);
         }
         drop(hold);
         self.came.notify_waiters();
+    }
+
+    /// Whether a delivery is certainly ours: it was renewed less than `young` ago. One that is too old is let go.
+    pub(super) fn holds(&self, position: Position, now: Instant, young: Duration) -> bool {
+        let mut hold = self.hold();
+        let holds = hold.holds(position, now, young);
+        let lapsed = hold.has_lapsed();
+        drop(hold);
+        if lapsed {
+            self.lapsing.notify_waiters();
+        }
+        holds
     }
 
     /// Tells pulls that wait about a problem: they end with it.

@@ -57,6 +57,9 @@ pub const FEATURES: Features = Features {
     depth: true,
     bounded: false,
     shared: true,
+    history: true,
+    acks_apart: true,
+    hands_over: true,
     hold: None,
 };
 
@@ -110,7 +113,10 @@ impl KafkaQueue {
             Ok(_) => Ok(()),
             Err(error) => {
                 subscription.reading.store(false, Ordering::Relaxed);
-                Err(QueueError::Unavailable(format!("no thread could be started to read topic `{}`: {error}", self.shared.url.topic)))
+                Err(QueueError::Unavailable(format!(
+                    "no thread could be started to read topic `{}`: {error}",
+                    self.shared.url.topic
+                )))
             }
         }
     }

@@ -228,6 +228,22 @@ impl Reading {
         self.waiting.first().map(|(due, _)| *due)
     }
 
+    /// What waits for its time and is due at `from` or later.
+    pub(super) fn waiting_from(&self, from: Timestamp) -> impl Iterator<Item = (Timestamp, u64)> {
+        self.waiting.range((from, 0)..).copied()
+    }
+
+    /// Leases what waits for its time, if it still does.
+    pub(super) fn lease_waiting(&mut self, seq: u64) {
+        if let Some(pending) = self.pending.get_mut(&seq)
+            && let State::Waiting(due) = pending.state
+        {
+            pending.state = State::Leased;
+            self.waiting.remove(&(due, seq));
+            self.in_flight += 1;
+        }
+    }
+
     /// Gives a leased event back as it was.
     pub(super) fn give_back(&mut self, seq: u64) {
         if let Some(pending) = self.pending.get_mut(&seq)

@@ -1,173 +1,33 @@
-//! `nats://…/subject?stream=S`: a JetStream stream, read through a durable pull consumer per subscription (delivery.md §13).
-//!
-//! A lease is the consumer's `ack_wait`, renewed by "in progress"; a retry is a negative acknowledgement with its delay, so whichever
-//! process is free gets it. Every settlement is confirmed. The server counts deliveries; where Weir's count differs (what was given back)
-//! a note stands in a key-value bucket.
-//!
-//! Left out: order. A consumer hands what a killed process held to the next one later than what is new.
+//! `nats://…`: a subject of a NATS server, kept by a stream (`stream.rs`) or by nobody (`subject.rs`).
 
-mod hold;
 mod message;
-mod notes;
-mod publish;
-mod reader;
 mod server;
-mod shared;
-mod subscription;
-mod tries;
+pub mod stream;
+pub mod subject;
 pub mod url;
 
-use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
+use self::url::NatsUrl;
+use super::{Opening, Queue, QueueError};
+use crate::clock::Timestamp;
 
-use self::shared::Shared;
-use self::url::JetStreamUrl;
-use super::{
-    BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
-};
-
-/// How long closing may take: what is not given back by then lapses.
-const CLOSE_MAX: Duration = Duration::from_secs(5);
-
-/// Longest wait for the first connection when the queue is opened; later ones are made in the background.
-const FIRST_CONNECTION: Duration = Duration::from_secs(2);
-
-/// A stream as a queue.
-pub struct JetStreamQueue {
-    shared: Arc<Shared>,
-    /// Readers, one a subscription, and the heartbeat: they end by themselves when the queue is closed, and with it when it is dropped.
-    tasks: Mutex<JoinSet<()>>,
-    ended: OnceCell<()>,
-}
-
-impl JetStreamQueue {
-    /// Opens a stream. The server may be away; then everything is made on the first connection.
-    ///
-    /// # Errors
-    /// When the server refuses us, or the stream is not there and may not be made.
-    pub async fn open(url: &JetStreamUrl, opening: &Opening) -> Result<Arc<Self>, QueueError> {
-        let shared = Arc::new(Shared::new(url, opening).await?);
-        // So that a wrong name is an error at the start, not a warning later.
-        let first = async {
-            while shared.server.check().is_err() {
-                // The client tells nobody who waits: it is asked.
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            shared.stream().await.map(drop)
-        };
-        match tokio::time::timeout(FIRST_CONNECTION, first).await {
-            Ok(Err(QueueError::Invalid(refused))) => return Err(QueueError::Invalid(refused)),
-            Ok(Ok(()) | Err(_)) | Err(_) => {}
-        }
-        let mut tasks = JoinSet::new();
-        tasks.spawn(reader::beat(Arc::clone(&shared)));
-        Ok(Arc::new(Self { shared, tasks: Mutex::new(tasks), ended: OnceCell::new() }))
-    }
-
-    async fn pull_now(&self, name: &str, max: NonZeroUsize) -> Result<Vec<Delivery>, QueueError> {
-        if self.shared.closed.is_cancelled() {
-            return Err(QueueError::Closed);
-        }
-        let subscription = self.shared.find_or_adopt(name);
-        if !subscription.reading.swap(true, Ordering::Relaxed) {
-            lock(&self.tasks).spawn(reader::read(Arc::clone(&self.shared), Arc::clone(&subscription)));
-        }
-        subscription.pull(max).await
-    }
-
-    /// Ends readers, and gives back what they hold.
-    async fn end(&self) {
-        self.shared.closed.cancel();
-        let leaving = async {
-            let mut tasks = std::mem::take(&mut *lock(&self.tasks));
-            while tasks.join_next().await.is_some() {}
-            for subscription in self.shared.subscriptions() {
-                self.shared.leave(&subscription).await?;
-            }
-            Ok::<(), QueueError>(())
-        };
-        match tokio::time::timeout(CLOSE_MAX, leaving).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(queue = %self.shared.name, %error, "what is held could not be given back, it lapses")
-            }
-            Err(_) => tracing::warn!(queue = %self.shared.name, "what is held was not given back in time, it lapses"),
-        }
-    }
-}
-
-impl Queue for JetStreamQueue {
-    fn publish(&self, batch: Vec<Publish>) -> BoxFuture<'_, Result<(), QueueError>> {
-        Box::pin(async move { self.shared.publish(&batch).await })
-    }
-
-    fn pull<'a>(&'a self, subscription: &'a str, max: NonZeroUsize) -> BoxFuture<'a, Result<Vec<Delivery>, QueueError>> {
-        Box::pin(self.pull_now(subscription, max))
-    }
-
-    fn settle<'a>(&'a self, subscription: &'a str, batch: Vec<Settlement>) -> BoxFuture<'a, Result<Vec<Position>, QueueError>> {
-        Box::pin(async move {
-            if self.shared.closed.is_cancelled() {
-                return Err(QueueError::Closed);
-            }
-            self.shared.find_or_adopt(subscription).settle(&self.shared, &batch).await
-        })
-    }
-
-    fn depth(&self) -> BoxFuture<'_, Result<Depth, QueueError>> {
-        Box::pin(self.shared.depth())
-    }
-
-    fn features(&self) -> Features {
-        Features {
-            at_least_once: true,
-            durable: true,
-            groups: true,
-            ordered: false,
-            delay: true,
-            counts_tries: true,
-            stable_position: true,
-            depth: true,
-            bounded: false,
-            shared: true,
-            hold: None,
-        }
-    }
-
-    fn note(&self, subscription: &str, position: Position, tries: Tries) {
-        if self.shared.find_or_adopt(subscription).hold().note(position, tries) {
-            self.shared.noted.notify_one();
-        }
-    }
-
-    fn lapsed<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Vec<Position>> {
-        Box::pin(async move { self.shared.find_or_adopt(subscription).lapsed().await })
-    }
-
-    fn health(&self) -> Health {
-        Health { connected_once: self.shared.connected_once(), error: self.shared.server.problem() }
-    }
-
-    fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {
-        Box::pin(self.shared.subscribe(subscription, start))
-    }
-
-    fn unsubscribe<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Result<(), QueueError>> {
-        Box::pin(self.shared.unsubscribe(subscription))
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.ended.get_or_init(|| self.end()).await;
-        })
-    }
+/// Opens the queue of a URL. The server may be away.
+///
+/// # Errors
+/// When the server refuses us, or what the URL names can't be used.
+pub async fn open(url: &NatsUrl, opening: &Opening) -> Result<Arc<dyn Queue>, QueueError> {
+    Ok(match url.stream {
+        Some(_) => stream::JetStreamQueue::open(url, opening).await?,
+        None => subject::SubjectQueue::open(url, opening).await?,
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The server's time of a message.
+fn published(nanos: i128) -> Timestamp {
+    Timestamp(u64::try_from(nanos / 1_000_000).unwrap_or(0))
 }

@@ -18,6 +18,7 @@
 //! The connection is not made anew here but in [`crate::redis`]; events that are published while the server is away are refused.
 
 mod answer;
+pub mod channel;
 mod depth;
 mod entry;
 pub(in crate::queue) mod floor;
@@ -30,10 +31,12 @@ mod scripts;
 mod shared;
 mod subscription;
 mod tail;
+pub mod taken;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 pub mod url;
+mod waits;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
@@ -51,6 +54,7 @@ use super::{
 };
 use crate::dead::DeadLetters;
 use crate::dead::redis::RedisDead;
+use crate::queue::waits::Waits;
 use crate::redis::RedisProblem;
 
 /// How long closing may take: what is not given back by then lapses.
@@ -178,6 +182,10 @@ impl Queue for RedisQueue {
         let connected_once = self.shared.connected_once.load(Ordering::Relaxed);
         let away = self.shared.redis.problem().map(|problem| problem.to_string());
         Health { connected_once, error: away.or_else(|| lock(&self.shared.trouble).clone()) }
+    }
+
+    fn waits(&self) -> Option<&dyn Waits> {
+        Some(self)
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

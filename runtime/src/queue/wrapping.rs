@@ -4,15 +4,21 @@
 //! Nothing that arrives is refused: what can't be read as it says it should be is wrapped as it is, or a message that no handler ever
 //! saw would come for ever.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::Opening;
 use crate::clock::Timestamp;
 use crate::event::{Event, json};
+use crate::source::map::EventMap;
 use crate::source::{self, Message, binary, raw};
 
 /// What messages get that are no CloudEvents.
 #[derive(Debug, Clone)]
 pub(super) struct Wrapping {
+    /// Where a producer's own envelope has what: the queue's `map`.
+    map: Option<Arc<EventMap>>,
     /// Where they come from: `/weir/queue/<name>`.
     pub(super) source: String,
     /// Of which type they are: the queue's `type`.
@@ -31,9 +37,20 @@ pub(super) struct Parts<'a> {
 }
 
 impl Wrapping {
-    /// For the queue of this name; `kind` is its `type`.
+    /// For a queue that is opened.
+    pub(super) fn of(opening: &Opening) -> Self {
+        Self { map: opening.map.clone(), source: raw::source_of(&opening.name), kind: opening.kind.clone() }
+    }
+
+    /// For the queue of this name; `kind` is its `type`, and it has no `map`.
+    #[cfg(test)]
     pub(super) fn new(queue: &str, kind: &str) -> Self {
-        Self { source: raw::source_of(queue), kind: kind.to_owned() }
+        Self { map: None, source: raw::source_of(queue), kind: kind.to_owned() }
+    }
+
+    /// The event of a body by the queue's `map`, on top of what it gets without; none: there is no map, or it does not fit.
+    pub(super) fn mapped(&self, body: &Bytes, envelope: &Event) -> Option<Event> {
+        self.map.as_ref()?.read(body, envelope.clone())
     }
 
     /// The event of a message with `ce-` headers, names in lower case, values encoded as in HTTP. `id` is for one that has none of its own.
@@ -67,7 +84,7 @@ impl Wrapping {
         json::read(body).unwrap_or_else(|_| self.wrap(id, None, body, published))
     }
 
-    /// An event of the queue's own type around a body.
+    /// The event of a body by the queue's `map`, else one of the queue's own type around it.
     pub(super) fn wrap(&self, id: String, content_type: Option<&str>, body: &Bytes, published: Timestamp) -> Event {
         let mut event = Event {
             id,
@@ -76,6 +93,9 @@ impl Wrapping {
             time: Some(published.to_string()),
             ..Event::default()
         };
+        if let Some(mapped) = self.mapped(body, &event) {
+            return mapped;
+        }
         let is_json = || serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok();
         let content_type = content_type.or_else(|| is_json().then_some("application/json"));
         if source::set_data(&mut event, content_type, body).is_err() {
@@ -142,6 +162,19 @@ mod tests {
         }
         let binary = [("specversion", "1.0"), ("id", "2"), ("source", "/s"), ("type", "u")];
         assert_eq!(parts(&binary, Some("text/plain"), b"hello").kind, "u");
+    }
+
+    #[test]
+    fn a_map_reads_what_is_no_cloud_event() {
+        let pointers = [("type", "/topic"), ("data", "/payload")];
+        let map = EventMap::new(pointers.map(|(name, pointer)| (name.to_owned(), pointer.parse().unwrap())));
+        let wrapping = Wrapping { map: Some(Arc::new(map)), ..Wrapping::new("orders", "com.example.raw") };
+        let read = |body: &'static [u8]| wrapping.body("0/7".to_owned(), &Bytes::from_static(body), Timestamp(0));
+        let mapped = read(br#"{"topic":"t","payload":[1]}"#);
+        assert_eq!((mapped.id.as_str(), mapped.kind.as_str(), mapped.data.as_deref()), ("0/7", "t", Some(&b"[1]"[..])));
+        assert_eq!(read(br#"{"topic":"t"}"#).kind, "com.example.raw");
+        let own = read(br#"{"specversion":"1.0","id":"1","source":"/s","type":"own","topic":"t","payload":1}"#);
+        assert_eq!(own.kind, "own", "a CloudEvent is what it says");
     }
 
     #[test]

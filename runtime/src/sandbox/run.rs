@@ -36,6 +36,16 @@ pub struct Job<'a> {
     pub attempts_left: u32,
     /// When the queue first had the event.
     pub first_seen: Timestamp,
+    /// Until when somebody waits for what the guest replies, at most the deadline; none: nobody does.
+    pub answer_by: Option<Instant>,
+}
+
+impl Job<'_> {
+    /// How long its run may take, from now on.
+    pub(super) fn time_left(&self, setup: &Setup, now: Instant) -> Duration {
+        let deadline = setup.limits.deadline;
+        self.answer_by.map_or(deadline, |by| deadline.min(by.saturating_duration_since(now)))
+    }
 }
 
 /// What a run came to and what it cost.
@@ -56,6 +66,8 @@ pub struct Report {
     /// What the guest published, in the order of its calls. Nothing of it has left: it is to leave before the ack if the outcome is done, and
     /// never otherwise.
     pub published: Vec<Published>,
+    /// What the guest replied, if somebody waits for it.
+    pub reply: Option<Arc<Event>>,
 }
 
 impl Report {
@@ -69,6 +81,7 @@ impl Report {
             log: String::new(),
             backtrace: Vec::new(),
             published: Vec::new(),
+            reply: None,
         }
     }
 }
@@ -115,12 +128,14 @@ pub async fn run_at(program: &Program, setup: &Arc<Setup>, job: Job<'_>, clock: 
     let _permit = setup.permits.acquire().await;
     // Counted from here: what waited for an instance has all its time (events.wit, `time-left`).
     let begun = Instant::now();
-    let deadline = begun + setup.limits.deadline;
+    let limit = job.time_left(setup, begun);
+    let deadline = begun + limit;
     let mut store = match store(program, setup, Hand::one(job.event), deadline) {
         Ok(store) => store,
         Err(error) => return Report::not_loaded(&error, begun),
     };
-    store.data_mut().clock = clock;
+    let state = store.data_mut();
+    (state.clock, state.limits.deadline, state.wants_reply) = (clock, limit, job.answer_by.is_some());
     let called = bounded(deadline, call(program, setup, &job, &mut store)).await;
     report(store, called, setup, begun)
 }
@@ -200,6 +215,7 @@ pub(super) fn report(store: Store<State>, called: Result<Ending, Stopped>, setup
         elapsed: begun.elapsed(),
         log: redact(state.log.take()),
         backtrace,
+        reply: state.reply,
         published: state.outbox.into_published(),
     }
 }

@@ -107,6 +107,9 @@ pub(crate) struct State {
     pub(crate) log: GuestLog,
     /// What was published in this run; nothing of it has left.
     pub(crate) outbox: Outbox,
+    /// Whether somebody waits for a reply, and what it is: the last one counts.
+    pub(crate) wants_reply: bool,
+    pub(crate) reply: Option<Arc<Event>>,
     /// What was asked of buckets.
     pub(crate) buckets: Asked,
     /// Requests and mails begun.
@@ -139,6 +142,8 @@ impl State {
             hand,
             deadline,
             clock: None,
+            wants_reply: false,
+            reply: None,
             outbox: Outbox::default(),
             buckets: Asked::default(),
             requests: 0,

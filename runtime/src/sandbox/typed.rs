@@ -1,6 +1,6 @@
 //! The records of events.wit as they cross the boundary: lowered from what they borrow, lifted into what the host keeps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
@@ -72,9 +72,9 @@ impl<'a> DeliveryIn<'a> {
             attempt: job.attempt,
             attempts_left: job.attempts_left,
             first_seen: job.first_seen.0,
-            time_left: millis(setup.limits.deadline),
+            time_left: millis(job.time_left(setup, Instant::now())),
             idempotency_key,
-            wants_reply: false,
+            wants_reply: job.answer_by.is_some(),
         }
     }
 }

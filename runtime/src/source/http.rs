@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::map::EventMap;
 use super::{Intake, Message, Mode, delay, mode, read};
 use crate::admin::answer::{self, Failure};
 use crate::clock;
@@ -65,6 +66,8 @@ pub struct Entrance {
     pub queue: Arc<dyn Queue>,
     /// The event type of wrapped events.
     pub kind: String,
+    /// Where a producer's own envelope has what.
+    pub map: Option<Arc<EventMap>>,
     /// Whether the route exists for it: `ingress`.
     pub open: bool,
 }
@@ -120,7 +123,8 @@ impl Ingress {
         let head = Message { headers: &lines, body: &Bytes::new() };
         let bound = body_bound(mode(&head).map_err(|problem| bad(problem.to_string()))?, self.max_event);
         let (body, _held) = self.body(headers, body, bound).await?;
-        let intake = Intake { queue: name, kind: &entrance.kind, max_event: self.max_event, now: clock::now() };
+        let (kind, map) = (entrance.kind.as_str(), entrance.map.as_deref());
+        let intake = Intake { queue: name, kind, map, max_event: self.max_event, now: clock::now() };
         let events = read(&Message { headers: &lines, body: &body }, &intake).map_err(|refusal| {
             let status = if refusal.problem.is_size() { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
             Failure { index: refusal.index, ..Failure::new(status, refusal.to_string()) }
@@ -246,7 +250,9 @@ async fn publish(queue: &dyn Queue, events: Vec<Event>, due: Option<clock::Times
 pub(crate) fn failure_of(error: &QueueError) -> Failure {
     match error {
         QueueError::TooLarge { .. } => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
-        QueueError::Full { .. } => Failure::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()).retry_after(RETRY_AFTER),
+        QueueError::Full { .. } | QueueError::NoRoom(_) => {
+            Failure::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()).retry_after(RETRY_AFTER)
+        }
         _ => Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(RETRY_AFTER),
     }
 }

@@ -1,4 +1,5 @@
-//! What arrives without being a CloudEvent becomes one (delivery.md §8): a fresh id, the queue as source, the queue's type.
+//! What arrives without being a CloudEvent becomes one (delivery.md §8): as the queue's `map` says, else with a fresh id, the queue as
+//! source and the queue's type.
 
 use bytes::Bytes;
 
@@ -16,6 +17,9 @@ pub fn read(message: &Message, intake: &Intake) -> Result<Event, Problem> {
     if message.body.is_empty() {
         return Err(Problem::Empty);
     }
+    if let Some(event) = mapped(message.body, intake) {
+        return Ok(event);
+    }
     let content_type = match message.header("content-type")? {
         None if super::json(message.body).is_ok() => Some("application/json"),
         Some(form) if form.eq_ignore_ascii_case(FORM) && super::json(message.body).is_ok() => Some("application/json"),
@@ -29,7 +33,12 @@ pub fn read(message: &Message, intake: &Intake) -> Result<Event, Problem> {
 /// Wraps a JSON text, which the caller has checked.
 #[must_use]
 pub fn wrap_json(text: Bytes, intake: &Intake) -> Event {
-    Event { datacontenttype: Some("application/json".to_owned()), data: Some(text), ..envelope(intake) }
+    let wrapped = |text| Event { datacontenttype: Some("application/json".to_owned()), data: Some(text), ..envelope(intake) };
+    mapped(&text, intake).unwrap_or_else(|| wrapped(text))
+}
+
+fn mapped(body: &Bytes, intake: &Intake) -> Option<Event> {
+    intake.map?.read(body, envelope(intake))
 }
 
 /// An event without data: the attributes that something without attributes gets.

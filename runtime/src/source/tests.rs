@@ -2,7 +2,7 @@
 
 use super::*;
 
-const INTAKE: Intake = Intake { queue: "events", kind: "com.example.raw", max_event: 1_000, now: Timestamp(1_500) };
+const INTAKE: Intake = Intake { queue: "events", kind: "com.example.raw", map: None, max_event: 1_000, now: Timestamp(1_500) };
 
 fn take(headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<Event>, Refusal> {
     let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();

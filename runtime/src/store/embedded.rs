@@ -7,7 +7,9 @@
 mod buckets;
 mod claims;
 mod dead;
+mod delays;
 mod duplicates;
+mod notes;
 mod tables;
 mod writer;
 
@@ -26,6 +28,7 @@ use super::{Claimed, MailIdentity, Settings, Sighting, StoreError};
 use crate::clock::{self, Timestamp};
 use crate::dead::{DeadBounds, DeadCounts, DeadFilter, DeadLetter, DeadPage};
 use claims::Claims;
+use delays::Leases;
 use tables::Write;
 use writer::Writer;
 
@@ -39,6 +42,8 @@ pub(super) const FILE: &str = "store.redb";
 pub(super) struct Embedded {
     shared: Arc<Shared>,
     claims: Claims,
+    // Looked at by those who claim what waits for its time, on threads for blocking work too.
+    leases: Arc<Leases>,
     writer: Writer,
 }
 
@@ -75,7 +80,7 @@ impl Embedded {
         };
         let shared = Arc::new(shared);
         let writer = Writer::start(Arc::clone(&shared))?;
-        Ok(Self { shared, claims: Claims::default(), writer })
+        Ok(Self { shared, claims: Claims::default(), leases: Arc::default(), writer })
     }
 
     pub(super) async fn put_dead(&self, letters: &[&DeadLetter]) -> Result<(), StoreError> {

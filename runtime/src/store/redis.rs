@@ -6,6 +6,8 @@
 //! What is answered is as durable as that Redis makes it (`appendonly yes`; `appendfsync always` for what must outlive a power cut).
 //! While it is away every call fails as unavailable, within the connection's own bound in time, and it heals by itself.
 
+mod delays;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

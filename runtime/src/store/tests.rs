@@ -1,6 +1,7 @@
 //! What every store has to keep, whatever it is over; and, in `store/embedded/tests.rs`, what is the file's own.
 
 mod dead;
+mod delays;
 mod duplicates;
 
 use std::collections::BTreeMap;

@@ -60,7 +60,10 @@ pub fn start_guarded(tls: bool) -> Server {
         certificates(folder.path());
         let both = ["server.key", "server.pem"].map(|name| read(&folder.path().join(name))).concat();
         std::fs::write(folder.path().join("both.pem"), both).expect("the folder can be written");
-        more += &format!("ssl.keystore.type=PEM\nssl.keystore.location={0}/both.pem\nssl.truststore.type=PEM\nssl.truststore.location={0}/ca.pem\n", folder.path().display());
+        more += &format!(
+            "ssl.keystore.type=PEM\nssl.keystore.location={0}/both.pem\nssl.truststore.type=PEM\nssl.truststore.location={0}/ca.pem\n",
+            folder.path().display()
+        );
     }
     let users = ["ann", "bob"].map(|name| format!(" --add-scram SCRAM-SHA-512=[name={name},password=s3cret]"));
     start_in(folder, &more, &users.concat())

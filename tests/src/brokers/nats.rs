@@ -11,7 +11,10 @@ pub fn start(more: &str) -> Server {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let port = free_port();
     let jetstream = folder.path().join("js");
-    let text = format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {jetstream:?}, sync_interval: always }}\n{more}\n");
+    // An event of a mebibyte needs room for its headers.
+    let text = format!(
+        "listen: \"127.0.0.1:{port}\"\nmax_payload: 8MB\njetstream {{ store_dir: {jetstream:?}, sync_interval: always }}\n{more}\n"
+    );
     let file = folder.path().join("nats.conf");
     std::fs::write(&file, text).expect("the folder can be written");
     let order = Order::new(program(), folder.path().join("log")).args(&format!("-c {}", file.display()));

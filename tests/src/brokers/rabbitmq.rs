@@ -16,9 +16,43 @@ pub enum Release {
     New,
 }
 
+/// Who may what: `guest` everything; `reader` reads, and neither makes nor publishes anything; `stranger` has no virtual host at all.
+const DEFINITIONS: &str = r#"{
+    "users": [
+        {"name": "guest", "password": "guest", "tags": "administrator"},
+        {"name": "reader", "password": "s3cret", "tags": ""},
+        {"name": "stranger", "password": "s3cret", "tags": ""}
+    ],
+    "vhosts": [{"name": "/"}],
+    "permissions": [
+        {"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
+        {"user": "reader", "vhost": "/", "configure": "", "write": "", "read": ".*"}
+    ]
+}"#;
+
 /// Starts a server; `more` is added to `rabbitmq.conf`. Its URL, `amqp://guest:guest@127.0.0.1:PORT`, lacks vhost and queue.
 #[must_use]
 pub fn start(release: Release, more: &str) -> Server {
+    start_at(release, free_port(), |_| more.to_owned())
+}
+
+/// One that takes connections by TLS too, at the port that is answered, from who has a certificate of the authority's: `ca.pem`, `server.pem`
+/// and `server.key` are in its folder, and good for both sides.
+#[must_use]
+pub fn start_tls() -> (Server, u16) {
+    let tls = free_port();
+    let server = start_at(Release::Old, free_port(), |folder| {
+        crate::redis::certificates(folder);
+        let option = |name: &str, file: &str| format!("ssl_options.{name} = {}\n", folder.join(file).display());
+        let files = [option("cacertfile", "ca.pem"), option("certfile", "server.pem"), option("keyfile", "server.key")].concat();
+        format!(
+            "listeners.ssl.1 = 127.0.0.1:{tls}\n{files}ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
+        )
+    });
+    (server, tls)
+}
+
+fn start_at(release: Release, port: u16, more: impl FnOnce(&Path) -> String) -> Server {
     let root = match release {
         Release::Old => PathBuf::from("/"),
         Release::New => super::cache().join("rabbitmq-trixie"),
@@ -26,12 +60,16 @@ pub fn start(release: Release, more: &str) -> Server {
     // In its root, so that it can see it.
     let folder = tempfile::tempdir_in(root.join("tmp")).expect("a temporary folder can be made");
     let inside = Path::new("/").join(folder.path().strip_prefix(&root).unwrap_or(folder.path()));
-    let (port, distribution, mapper) = (free_port(), free_port(), free_port());
+    let (distribution, mapper) = (free_port(), free_port());
+    let more = more(folder.path());
+    write(&folder, "definitions.json", DEFINITIONS);
+    let definitions = inside.join("definitions.json");
     write(
         &folder,
         "rabbitmq.conf",
         &format!(
-            "listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\ndisk_free_limit.absolute = 50MB\nvm_memory_high_watermark.relative = 0.2\n{more}\n"
+            "listeners.tcp.1 = 127.0.0.1:{port}\nload_definitions = {}\nlog.console = true\ndisk_free_limit.absolute = 50MB\nvm_memory_high_watermark.relative = 0.2\n{more}\n",
+            definitions.display()
         ),
     );
     write(&folder, "enabled_plugins", "[].");

@@ -125,8 +125,15 @@ pub struct Loaded {
 impl Loaded {
     /// Runs one event.
     pub async fn run(&self, event: &Arc<Event>, attempt: u32) -> Report {
-        let job =
-            Job { event, queue: QUEUE, order_key: None, attempt, attempts_left: 1, first_seen: Timestamp(1_700_000_000_123) };
+        let job = Job {
+            event,
+            queue: QUEUE,
+            order_key: None,
+            attempt,
+            attempts_left: 1,
+            first_seen: Timestamp(1_700_000_000_123),
+            answer_by: None,
+        };
         sandbox::run(&self.program, &self.setup, job).await
     }
 }
@@ -135,7 +142,7 @@ impl Loaded {
     /// Runs events in one call.
     pub async fn run_batch(&self, events: &[Arc<Event>]) -> Batch {
         let first_seen = Timestamp(1_700_000_000_123);
-        let job = |event| Job { event, queue: QUEUE, order_key: None, attempt: 1, attempts_left: 1, first_seen };
+        let job = |event| Job { event, queue: QUEUE, order_key: None, attempt: 1, attempts_left: 1, first_seen, answer_by: None };
         let jobs: Vec<_> = events.iter().map(job).collect();
         sandbox::run_batch(&self.program, &self.setup, &jobs).await
     }

@@ -65,7 +65,12 @@ mod new_protocol {
     #[test]
     #[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
     fn processes_share_and_replace_each_other() {
-        for name in ["acked_never_come_back", "processes_share_a_subscription", "a_killed_process_is_replaced", "order_is_given_up_at_close"] {
+        for name in [
+            "acked_never_come_back",
+            "processes_share_a_subscription",
+            "a_killed_process_is_replaced",
+            "order_is_given_up_at_close",
+        ] {
             block_on(check(&adapter, name, &[])).unwrap_or_else(|why| panic!("{name}: {why}"));
         }
     }

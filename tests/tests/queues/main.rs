@@ -1,7 +1,10 @@
 //! Adapters of brokers through the conformance suite, against real servers, and what is their own.
 
+mod amqp;
 mod kafka;
+mod mqtt;
 mod nats;
+mod nsq;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +31,8 @@ struct Spot {
     lease: Option<Duration>,
     /// The server, where it may be restarted.
     broker: Option<Mutex<Server>>,
+    /// Whether it is stopped for a restart, not killed: some keep in memory what is in flight.
+    gently: bool,
     store: Arc<Store>,
     _folder: TempDir,
 }
@@ -37,7 +42,7 @@ impl Spot {
     fn new(url: impl Into<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        Self { url: url.into(), lease: None, broker: None, store, _folder: folder }
+        Self { url: url.into(), lease: None, broker: None, gently: false, store, _folder: folder }
     }
 
     fn lease(mut self, lease: Duration) -> Self {
@@ -49,6 +54,12 @@ impl Spot {
     fn on(mut self, broker: Server) -> Self {
         self.broker = Some(Mutex::new(broker));
         self
+    }
+
+    /// With a server of its own that is stopped for a restart, not killed.
+    fn on_gently(mut self, broker: Server) -> Self {
+        self.gently = true;
+        self.on(broker)
     }
 
     /// Opens its queue as a process of its own.
@@ -74,8 +85,11 @@ impl Place for Spot {
         Box::pin(async {
             if let Some(broker) = &self.broker {
                 let mut broker = broker.lock().unwrap_or_else(PoisonError::into_inner);
-                // What it answered is kept, also when it is killed.
-                broker.process().kill();
+                match self.gently {
+                    true => broker.process().stop(),
+                    // What it answered is kept, also when it is killed.
+                    false => broker.process().kill(),
+                }
                 broker.start_again();
             }
         })
@@ -88,8 +102,10 @@ async fn opened(url: &str, store: Option<Arc<Store>>) -> Result<Arc<dyn Queue>, 
     let opening = Opening {
         name: "orders".to_owned(),
         kind: "com.example.raw".to_owned(),
+        map: None,
         max_size_bytes: 0,
         process: fresh(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
         store,
     };

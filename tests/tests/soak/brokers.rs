@@ -1,6 +1,6 @@
 //! The adapters: a broker for each, and the URL of a queue on it.
 
-use weir_tests::brokers::{kafka, nats, server};
+use weir_tests::brokers::{kafka, mosquitto, nats, server};
 use weir_tests::redis::{Keeps, RedisServer};
 
 use super::run::{Broker, Soak};
@@ -32,6 +32,14 @@ fn jetstream() {
     let nats = nats::start("");
     let url = format!("{}/soak.new?stream=soak&lease=5s", nats.url());
     Soak::new("jetstream", &url).run(nats);
+}
+
+#[test]
+#[cfg_attr(without_mosquitto, ignore = "no mosquitto on this machine: make tools")]
+fn mqtt() {
+    let mosquitto = mosquitto::start("");
+    let url = format!("{}/soak/new", mosquitto.url());
+    Soak::new("mqtt", &url).run(mosquitto);
 }
 
 #[test]

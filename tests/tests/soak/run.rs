@@ -128,8 +128,10 @@ fn publish(url: &str, count: usize, seed: u64) {
         let opening = Opening {
             name: "events".to_owned(),
             kind: "soak".to_owned(),
+            map: None,
             max_size_bytes: u64::MAX,
             process: "publisher".to_owned(),
+            group: "weir".to_owned(),
             dead: DeadBounds::default(),
             store: None,
         };

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::config::QueueConfig;
+use crate::queue::fallback::Fallback;
 use crate::queue::{Depth, Features, QueueError, SubscriptionDepth};
 use crate::stats::Counts;
 
@@ -30,6 +31,45 @@ pub struct QueueStatus {
     pub ingress: bool,
     /// Each subscription that the queue knows, and each that the configuration asks for.
     pub subscriptions: Vec<SubscriptionStatus>,
+    /// What takes publishes while the broker is away; not there for queues without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackStatus>,
+}
+
+/// The `fallback` of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FallbackStatus {
+    /// Where it is.
+    pub url: String,
+    /// Events that wait there for the broker.
+    pub depth: Option<u64>,
+    /// Their bytes.
+    pub bytes: Option<u64>,
+    /// Events that it took since the server's start; null where no server was asked.
+    pub taken: Option<u64>,
+    /// Events that were forwarded since then.
+    pub forwarded: Option<u64>,
+    /// Why it can't take events.
+    pub error: Option<String>,
+}
+
+impl FallbackStatus {
+    /// Asks the one of an open queue.
+    pub async fn of(fallback: &Fallback) -> Self {
+        let depth = fallback.depth().await;
+        let (taken, forwarded) = (Some(fallback.taken()), Some(fallback.forwarded()));
+        let problem = fallback.problem();
+        Self { taken, forwarded, error: problem, ..Self::new(fallback.url(), depth) }
+    }
+
+    /// One that a command has opened by itself.
+    #[must_use]
+    pub fn new(url: String, depth: Result<Depth, QueueError>) -> Self {
+        match depth {
+            Ok(depth) => Self { url, depth: depth.events, bytes: depth.bytes, ..Self::default() },
+            Err(error) => Self { url, error: Some(error.to_string()), ..Self::default() },
+        }
+    }
 }
 
 /// One handler's reading of a queue.
@@ -98,6 +138,7 @@ impl QueueStatus {
             bytes: depth.bytes,
             ingress: facts.config.ingress,
             subscriptions: configured.chain(orphans).collect(),
+            fallback: None,
         }
     }
 }
@@ -135,11 +176,13 @@ mod tests {
         let config = QueueConfig {
             url: QueueUrl::Disk("/data/events".into()),
             kind: "weir.raw".to_owned(),
+            map: None,
             start: Start::New,
             ingress: true,
             max_size: 1,
             dead_bounds: crate::dead::DeadBounds::default(),
             dead: None,
+            fallback: None,
         };
         let counts = Counts { in_flight: 2, parked: 1, ..Counts::default() };
         let handlers = [("mailer", Some(counts)), ("audit", None)];

@@ -24,11 +24,13 @@ pub(super) fn queue_config(ingress: bool) -> QueueConfig {
     QueueConfig {
         url: QueueUrl::Memory,
         kind: "com.example.raw".to_owned(),
+        map: None,
         start: Start::New,
         ingress,
         max_size: 1 << 20,
         dead_bounds: DeadBounds::default(),
         dead: None,
+        fallback: None,
     }
 }
 

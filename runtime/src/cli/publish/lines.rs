@@ -225,7 +225,8 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    const INTAKE: Intake = Intake { queue: "events", kind: "com.example.raw", max_event: 1_000, now: Timestamp(1_500) };
+    const INTAKE: Intake =
+        Intake { queue: "events", kind: "com.example.raw", map: None, max_event: 1_000, now: Timestamp(1_500) };
 
     #[test]
     fn a_line_is_an_event_or_becomes_one() {

@@ -46,7 +46,7 @@ impl Sink {
     pub(in crate::cli) fn publish(&self, events: &[Arc<Event>], delay: Option<Duration>) -> Result<(), Stopped> {
         match &self.way {
             Way::Direct(direct) => direct.publish(events, delay).map_err(|error| Stopped {
-                none_taken: matches!(error, QueueError::Full { .. } | QueueError::TooLarge { .. }),
+                none_taken: matches!(error, QueueError::Full { .. } | QueueError::NoRoom(_) | QueueError::TooLarge { .. }),
                 error: direct::failure(&self.queue, &error),
                 index: None,
             }),

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::queue::memory::MemoryQueue;
 use crate::queue::{Queue, Start};
 
-const INTAKE: Intake = Intake { queue: "events", kind: "com.example.raw", max_event: 10_000, now: Timestamp(1_500) };
+const INTAKE: Intake = Intake { queue: "events", kind: "com.example.raw", map: None, max_event: 10_000, now: Timestamp(1_500) };
 
 struct Imported {
     done: Result<(), CliError>,

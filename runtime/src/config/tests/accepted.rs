@@ -158,3 +158,19 @@ fn limits_know_where_they_came_from() {
     assert_eq!(serde_json::to_string(&from("fuel").0).unwrap(), "5");
     assert_eq!(Origin::Override.as_str(), "--set");
 }
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_fallback_and_a_map_are_taken() {
+    let config = good(
+        "[queue.q]\nurl = 'redis://h?stream=k'\nfallback = 'disk:./late'\nmax-size = '1MiB'\nmap = { type = '/a~1b', data = '' }",
+    );
+    let queue = &config.queues["q"];
+    let late = Path::new("/home/ann/../../etc/weir/late");
+    assert_eq!((queue.fallback.as_deref(), queue.max_size), (Some(late), 1 << 20));
+    let event = queue.map.as_ref().unwrap().read(
+        &r#"{"a/b":"t"}"#.into(),
+        crate::event::Event { id: "1".to_owned(), source: "/s".to_owned(), ..crate::event::Event::default() },
+    );
+    assert_eq!(event.unwrap().kind, "t");
+}

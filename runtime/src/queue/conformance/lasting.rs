@@ -25,7 +25,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "acked_never_come_back",
         checks: "what was acked does not come again, in whatever order it was acked",
-        needs: &[Need::Durable],
+        needs: &[Need::Durable, Need::AcksApart],
         run: |adapter| Box::pin(acked_never_come_back(adapter)),
     },
     Scenario {
@@ -43,7 +43,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "subscriptions_outlive_the_process",
         checks: "subscriptions are remembered with their place, and events that only an absent one has not seen are kept",
-        needs: &[Need::Durable, Need::Groups],
+        needs: &[Need::Durable, Need::Groups, Need::History],
         run: |adapter| Box::pin(subscriptions_outlive_the_process(adapter)),
     },
     Scenario {

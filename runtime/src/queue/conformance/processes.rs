@@ -19,7 +19,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a_killed_process_is_replaced",
         checks: "what a process held when it was killed, between handling and ack, comes to another one, and only that",
-        needs: &[Need::Shared, Need::AtLeastOnce],
+        needs: &[Need::Shared, Need::AtLeastOnce, Need::HandsOver],
         run: |adapter| Box::pin(a_killed_process_is_replaced(adapter)),
     },
     Scenario {

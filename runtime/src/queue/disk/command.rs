@@ -31,6 +31,11 @@ pub(super) enum Command {
         subscription: String,
         answer: Answer,
     },
+    /// Takes delayed publishes away that have not arrived.
+    Undelay {
+        keys: Vec<(u64, u64)>,
+        answer: Answer,
+    },
     /// Opens the file again, if that is needed.
     Recover {
         answer: Answer,
@@ -44,6 +49,7 @@ impl Command {
         match self {
             Self::Publish { rows, delayed, .. } => rows.len() + delayed.len(),
             Self::Settle { batch, .. } => batch.len(),
+            Self::Undelay { keys, .. } => keys.len(),
             _ => 1,
         }
     }
@@ -59,6 +65,7 @@ impl Command {
             | Self::Settle { answer, .. }
             | Self::Subscribe { answer, .. }
             | Self::Unsubscribe { answer, .. }
+            | Self::Undelay { answer, .. }
             | Self::Recover { answer } => Some(answer),
             Self::Close => None,
         }

@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) first: bool,
     pub(super) published: Vec<Row>,
     pub(super) delayed: Vec<Row>,
+    /// Keys of delayed publishes that are taken away.
+    pub(super) undelayed: Vec<(u64, u64)>,
     pub(super) settled: BTreeMap<String, Settled>,
     /// Events that nobody holds any more.
     pub(super) freed: Vec<u64>,
@@ -109,6 +111,10 @@ impl Plan {
                     plan.unsubscribe(live, subscription);
                     plan.answers.push(answer);
                 }
+                Command::Undelay { keys, answer } => {
+                    plan.undelayed.extend(keys);
+                    plan.answers.push(answer);
+                }
                 Command::Recover { answer } => plan.answers.push(answer),
                 Command::Close => {}
             }
@@ -122,6 +128,7 @@ impl Plan {
     pub(super) fn is_empty(&self) -> bool {
         self.published.is_empty()
             && self.delayed.is_empty()
+            && self.undelayed.is_empty()
             && self.change.is_none()
             && self.swept_to.is_none()
             && self.settled.values().all(|settled| settled.ended.is_empty() && settled.retried.is_empty())

@@ -199,7 +199,9 @@ impl Shared {
 }
 
 /// Reads the file where it may take its time.
-async fn blocking<T: Send + 'static>(read: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, QueueError> {
+pub(super) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, QueueError> {
     let read = tokio::task::spawn_blocking(read).await;
     read.map_err(|error| QueueError::Unavailable(format!("reading the queue was stopped: {error}")))?
         .map_err(QueueError::Unavailable)

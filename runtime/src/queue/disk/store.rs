@@ -236,6 +236,9 @@ fn write_events(txn: &WriteTransaction, plan: &mut Plan, numbers: &mut Numbers, 
         numbers.delayed_next += 1;
     }
     numbers.bytes += plan.published.iter().chain(&plan.delayed).map(|row| row.bytes.len() as u64).sum::<u64>();
+    for key in &plan.undelayed {
+        numbers.free(delayed.remove(key)?.map(|row| row.value().len()));
+    }
     for seq in &plan.freed {
         numbers.free(events.remove(seq)?.map(|row| row.value().len()));
     }

@@ -18,6 +18,13 @@ pub(in crate::queue) struct Held<T> {
     lapsed: bool,
 }
 
+impl<T> Held<T> {
+    /// Whether a pull has it.
+    pub(in crate::queue) fn is_out(&self) -> bool {
+        self.out
+    }
+}
+
 /// What is done with settlements.
 #[derive(Debug)]
 pub(in crate::queue) struct Plan<T> {
@@ -52,14 +59,28 @@ impl<T> Hold<T> {
         self.wanted.saturating_sub(self.ready.len())
     }
 
+    /// How many pulls ask for.
+    pub(in crate::queue) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    /// What came and no pull has.
+    pub(in crate::queue) fn unseen(&self) -> Vec<Position> {
+        self.ready.iter().map(|delivery| delivery.position).collect()
+    }
+
+    /// How many pulls have.
+    pub(in crate::queue) fn out(&self) -> usize {
+        self.held.values().filter(|held| held.out && !held.lapsed).count()
+    }
+
     /// How many are held, out or not; lapsed ones are not.
     pub(in crate::queue) fn len(&self) -> usize {
         self.held.values().filter(|held| !held.lapsed).count()
     }
 
     /// Takes in what has come. What is still ours is not handed out again: only its token and lease are new.
-    pub(super) fn take_in(&mut self, delivery: Delivery, token: T) {
-        let renewed = Instant::now();
+    pub(super) fn take_in(&mut self, delivery: Delivery, token: T, renewed: Instant) {
         match self.held.get_mut(&delivery.position) {
             Some(held) if !held.lapsed => (held.token, held.renewed) = (token, renewed),
             _ => {
@@ -80,9 +101,34 @@ impl<T> Hold<T> {
         out
     }
 
+    /// Something has come that no pull waits for.
+    pub(in crate::queue) fn is_idle(&self) -> bool {
+        self.wanted == 0 && !self.ready.is_empty()
+    }
+
+    /// What has come and was not handed out.
+    pub(in crate::queue) fn waiting(&self) -> Vec<Position> {
+        self.ready.iter().map(|delivery| delivery.position).collect()
+    }
+
+    /// What has come and was not handed out no longer will be, where `which` says so: it is held until it is settled.
+    pub(in crate::queue) fn withdraw(&mut self, which: impl Fn(&T) -> bool) -> Vec<Position> {
+        let held = &self.held;
+        let goes = |delivery: &Delivery| held.get(&delivery.position).is_some_and(|held| which(&held.token));
+        let (gone, kept) = std::mem::take(&mut self.ready).into_iter().partition(goes);
+        self.ready = kept;
+        let gone: VecDeque<Delivery> = gone;
+        gone.into_iter().map(|delivery| delivery.position).collect()
+    }
+
     /// What is known of a delivery that is ours, to look at or to change; none: it lapsed, was settled, or never came.
     pub(in crate::queue) fn get_mut(&mut self, position: Position) -> Option<&mut Held<T>> {
         self.held.get_mut(&position).filter(|held| !held.lapsed)
+    }
+
+    /// Whether a delivery came here and was not settled, ours or lapsed.
+    pub(in crate::queue) fn knows(&self, position: Position) -> bool {
+        self.held.contains_key(&position)
     }
 
     /// Every delivery that is ours.
@@ -126,7 +172,9 @@ impl<T> Hold<T> {
 
     /// It is no longer ours.
     pub(in crate::queue) fn settled(&mut self, position: Position) {
-        self.held.remove(&position);
+        if self.held.remove(&position).is_some_and(|held| !held.out) {
+            self.ready.retain(|delivery| delivery.position != position);
+        }
     }
 
     /// Lets go of what `gone` names; whether somebody has to be told.
@@ -148,6 +196,20 @@ impl<T> Hold<T> {
             let held = &self.held;
             self.ready.retain(|delivery| held.contains_key(&delivery.position));
         }
+        !self.lapsed.is_empty()
+    }
+
+    /// What has come and no pull waits for; with `take`, it is handed out by that, to be given back.
+    pub(in crate::queue) fn unwanted(&mut self, take: bool) -> Vec<Position> {
+        let unwanted: Vec<Position> =
+            if self.wanted == 0 { self.ready.iter().map(|delivery| delivery.position).collect() } else { Vec::new() };
+        if take && !unwanted.is_empty() {
+            self.hand_out(unwanted.len());
+        }
+        unwanted
+    }
+
+    pub(super) fn has_lapsed(&self) -> bool {
         !self.lapsed.is_empty()
     }
 
@@ -196,9 +258,9 @@ mod tests {
     #[test]
     fn what_comes_again_while_it_is_ours_is_not_handed_out_again() {
         let mut hold = Hold::default();
-        hold.take_in(delivery(1), 'a');
+        hold.take_in(delivery(1), 'a', Instant::now());
         assert_eq!(hold.hand_out(8).len(), 1);
-        hold.take_in(delivery(1), 'b');
+        hold.take_in(delivery(1), 'b', Instant::now());
         assert_eq!((hold.hand_out(8).len(), hold.len()), (0, 1));
         let plan = hold.plan(&[ack(1), ack(2)], Instant::now(), Some(YOUNG));
         assert_eq!((plan.sent, plan.late), (vec![(ack(1), 'b')], vec![]));
@@ -209,22 +271,22 @@ mod tests {
     #[test]
     fn what_lapsed_is_told_once_and_settled_late() {
         let mut hold = Hold::default();
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         hold.hand_out(1);
-        hold.take_in(delivery(2), ());
+        hold.take_in(delivery(2), (), Instant::now());
         assert!(hold.lapse(|_| true));
         assert_eq!(hold.take_lapsed(), [Position(1)]);
         assert_eq!(hold.hand_out(8).len(), 0, "what was not out is forgotten");
         assert_eq!(hold.plan(&[ack(1)], Instant::now(), None).late, [Position(1)]);
         // It comes again, as new.
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         assert_eq!(hold.hand_out(8).len(), 1);
     }
 
     #[test]
     fn an_old_lease_is_no_lease() {
         let mut hold = Hold::default();
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         hold.hand_out(1);
         let later = Instant::now() + YOUNG * 2;
         assert!(hold.holds(Position(1), Instant::now(), YOUNG));
@@ -233,11 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_withdrawn_is_held_and_not_handed_out() {
+        let mut hold = Hold::default();
+        hold.take_in(delivery(1), 'a', Instant::now());
+        hold.take_in(delivery(2), 'b', Instant::now());
+        assert!(hold.is_idle());
+        assert_eq!(hold.withdraw(|token| *token == 'a'), [Position(1)]);
+        assert_eq!((hold.waiting(), hold.len()), (vec![Position(2)], 2));
+        assert_eq!(hold.hand_out(8).len(), 1);
+    }
+
+    #[test]
     fn demand_is_what_waits_less_what_has_come() {
         let mut hold = Hold::default();
         hold.wanted = 3;
         assert_eq!(hold.missing(), 3);
-        hold.take_in(delivery(1), ());
+        hold.take_in(delivery(1), (), Instant::now());
         assert_eq!(hold.missing(), 2);
     }
 }

@@ -48,7 +48,8 @@ impl Shared {
             *lock(&self.looked) = Some(Instant::now());
         }
         let orphans = lock(&self.orphans).clone();
-        let orphans = orphans.difference(&known).map(|name| Group { name: name.clone(), group: name.clone(), ours: BTreeMap::new() });
+        let orphans =
+            orphans.difference(&known).map(|name| Group { name: name.clone(), group: name.clone(), ours: BTreeMap::new() });
         let groups: Vec<Group> = subscriptions.iter().map(|subscription| group(subscription)).chain(orphans).collect();
         self.ask(move |cluster| {
             let log = log(cluster, &cluster.url.topic, &partitions)?;

@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-pub(super) use self::part::{Planned, Slot};
 use self::part::Part;
+pub(super) use self::part::{Planned, Slot};
 use super::window::{Note, Window};
 use crate::clock::Timestamp;
 use crate::event::Event;

@@ -142,7 +142,10 @@ mod tests {
             event(&wrapping, "t/0/7".to_owned(), headers, &Bytes::from_static(payload), Timestamp(1_700_000_000_000)).0
         };
         let plain = read(&[("x", b"y")], b"{\"a\":1}");
-        assert_eq!((plain.id.as_str(), plain.source.as_str(), plain.kind.as_str()), ("t/0/7", "/weir/queue/orders", "com.example.raw"));
+        assert_eq!(
+            (plain.id.as_str(), plain.source.as_str(), plain.kind.as_str()),
+            ("t/0/7", "/weir/queue/orders", "com.example.raw")
+        );
         assert_eq!(plain.datacontenttype.as_deref(), Some("application/json"));
         let broken = read(&[("ce_specversion", b"1.0"), ("ce_id", &[255])], b"x");
         assert_eq!((broken.id.as_str(), broken.data.as_deref()), ("t/0/7", Some(&b"x"[..])));

@@ -22,7 +22,11 @@ const KEPT_MILLIS: &str = "2592000000";
 
 impl Shared {
     /// Settles; what waits long is copied first.
-    pub(super) async fn settle(&self, subscription: &Subscription, mut batch: Vec<Settlement>) -> Result<Vec<Position>, QueueError> {
+    pub(super) async fn settle(
+        &self,
+        subscription: &Subscription,
+        mut batch: Vec<Settlement>,
+    ) -> Result<Vec<Position>, QueueError> {
         let now = clock::now();
         let mut copies = Vec::new();
         for (at, settlement) in batch.iter().enumerate() {
@@ -87,7 +91,8 @@ fn waits_long(settle: Settle, now: Timestamp) -> Option<(Timestamp, Tries)> {
 
 fn copy(event: &crate::event::Event, waits: Waits) -> Result<Record, QueueError> {
     let mut record = message::record(event, KEY);
-    let text = serde_json::to_vec(&waits).map_err(|error| QueueError::Unavailable(format!("a copy can't be written: {error}")))?;
+    let text =
+        serde_json::to_vec(&waits).map_err(|error| QueueError::Unavailable(format!("a copy can't be written: {error}")))?;
     record.headers.push((WAITS.to_owned(), text));
     Ok(record)
 }

@@ -61,7 +61,7 @@ impl Shared {
             name: opening.name.clone(),
             url: url.clone(),
             process: opening.process.clone(),
-            wrapping: Wrapping::new(&opening.name, &opening.kind),
+            wrapping: Wrapping::of(opening),
             cluster: Arc::new(cluster),
             publisher: Publisher::default(),
             subscriptions: Mutex::default(),

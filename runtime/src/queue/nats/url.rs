@@ -1,4 +1,4 @@
-//! `nats://host:4222/subject?stream=S`: a JetStream stream, and how it is read.
+//! `nats://host:4222/subject`, and with `?stream=S` a JetStream stream: where it is and how it is read.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,14 +16,20 @@ const LEASE: Duration = Duration::from_secs(30);
 /// Bounds on `lease=`: below, a busy machine could not renew in time; above, what a killed process held would be away for too long.
 const LEASES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
 
+/// When a request is answered at the latest, unless `reply-within=` says otherwise (delivery.md §13).
+const REPLY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bounds on `reply-within=`: below, no handler is done; above, nobody waits.
+const REPLIES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3_600));
+
 const PORT: u16 = 4222;
 
 /// What the URLs look like, for errors.
-const EXAMPLE: &str = "as in `nats://127.0.0.1:4222/orders.new?stream=ORDERS`";
+const EXAMPLE: &str = "as in `nats://127.0.0.1:4222/orders.new`, or of a stream `nats://127.0.0.1:4222/orders.new?stream=ORDERS`";
 
-/// A subject of a JetStream stream: `nats://`, or `tls://` for a connection that must be secured.
+/// A subject of a NATS server: `nats://`, or `tls://` for a connection that must be secured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JetStreamUrl {
+pub struct NatsUrl {
     /// Host name or address, IPv6 without brackets.
     pub host: String,
     /// Port.
@@ -38,11 +44,13 @@ pub struct JetStreamUrl {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// What is read; wildcards are allowed, and then nothing can be published.
     pub subject: String,
-    /// The stream's name.
-    pub stream: String,
-    /// How long a delivery is ours without being renewed: the consumers' `ack_wait`.
+    /// The stream that keeps it; none: nobody does, it is core NATS.
+    pub stream: Option<String>,
+    /// Of a stream: how long a delivery is ours without being renewed, the consumers' `ack_wait`.
     pub lease: Duration,
-    /// `group=`: the durable consumer whose position the one handler takes over.
+    /// Of core NATS: when a request is answered at the latest.
+    pub reply_within: Duration,
+    /// `group=`: the durable consumer whose position the one handler takes over, or its queue group.
     pub group: Option<String>,
 }
 
@@ -57,7 +65,7 @@ pub enum Login {
     Credentials(PathBuf),
 }
 
-impl JetStreamUrl {
+impl NatsUrl {
     /// Reads a URL; relative paths are taken from `base`.
     ///
     /// # Errors
@@ -76,8 +84,9 @@ impl JetStreamUrl {
             authority: None,
             identity: None,
             subject: subject(&url)?,
-            stream: String::new(),
+            stream: None,
             lease: LEASE,
+            reply_within: REPLY_WITHIN,
             group: None,
         };
         let (mut cert, mut key) = (None, None);
@@ -103,26 +112,25 @@ impl JetStreamUrl {
             (None, None) => None,
             _ => return Err("`cert=` and `key=` go together".to_owned()),
         };
-        if read.stream.is_empty() {
-            return Err(format!("the stream is missing, {EXAMPLE} (core NATS, without a stream, is not in this version yet)"));
+        let odd = match read.stream {
+            Some(_) => ("reply-within", "core NATS, without `stream=`"),
+            None => ("lease", "streams, with `stream=`"),
+        };
+        match seen.iter().any(|name| *name == odd.0) {
+            true => Err(format!("`{}` is for {}", odd.0, odd.1)),
+            false => Ok(read),
         }
-        Ok(read)
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "stream" => self.stream = named("stream", value)?,
+            "stream" => self.stream = Some(named("stream", value)?),
             "group" => self.group = Some(named("group", value)?),
-            "lease" => {
-                let lease = delay::duration(value)?;
-                if lease < LEASES.0 || lease > LEASES.1 {
-                    return Err(format!("`lease` is `{value}`, expected from 1s to 1h"));
-                }
-                self.lease = lease;
-            }
+            "lease" => self.lease = within("lease", value, LEASES)?,
+            "reply-within" => self.reply_within = within("reply-within", value, REPLIES)?,
             other => {
                 return Err(format!(
-                    "parameter `{}` is not known (known: `stream`, `lease`, `group`, `creds`, `ca`, `cert`, `key`)",
+                    "parameter `{}` is not known (known: `stream`, `lease`, `reply-within`, `group`, `creds`, `ca`, `cert`, `key`)",
                     other.escape_debug()
                 ));
             }
@@ -138,12 +146,21 @@ impl JetStreamUrl {
 }
 
 /// Without credentials.
-impl fmt::Display for JetStreamUrl {
+impl fmt::Display for NatsUrl {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let scheme = if self.tls { "tls" } else { "nats" };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}/{}?stream={}", self.host, self.port, self.subject, self.stream)
+        write!(f, "{scheme}://{open}{}{close}:{}/{}", self.host, self.port, self.subject)?;
+        self.stream.as_ref().map_or(Ok(()), |stream| write!(f, "?stream={stream}"))
     }
+}
+
+fn within(name: &str, value: &str, (least, most): (Duration, Duration)) -> Result<Duration, String> {
+    let read = delay::duration(value)?;
+    if read < least || read > most {
+        return Err(format!("`{name}` is `{value}`, expected from {least:?} to {}h", most.as_secs() / 3_600));
+    }
+    Ok(read)
 }
 
 fn login(url: &Url) -> Result<Option<Login>, String> {
@@ -192,31 +209,43 @@ mod tests {
     #[test]
     fn streams_are_read() {
         let text = "nats://ann:s3cret@h:4333/orders.*?stream=ORDERS&lease=5s&group=old&ca=ca.pem";
-        let url = JetStreamUrl::parse(text, Path::new("/etc")).unwrap();
-        assert_eq!((url.subject.as_str(), url.stream.as_str(), url.lease), ("orders.*", "ORDERS", Duration::from_secs(5)));
+        let url = NatsUrl::parse(text, Path::new("/etc")).unwrap();
+        assert_eq!(
+            (url.subject.as_str(), url.stream.as_deref(), url.lease),
+            ("orders.*", Some("ORDERS"), Duration::from_secs(5))
+        );
         assert_eq!((url.group.as_deref(), url.port, url.has_wildcards()), (Some("old"), 4333, true));
         assert_eq!(url.authority.as_deref(), Some(Path::new("/etc/ca.pem")));
         assert_eq!(url.to_string(), "nats://h:4333/orders.*?stream=ORDERS");
-        let token = JetStreamUrl::parse("tls://t0ken@h/a?stream=S", Path::new("")).unwrap();
+        let token = NatsUrl::parse("tls://t0ken@h/a?stream=S", Path::new("")).unwrap();
         assert_eq!((token.login, token.tls, token.port), (Some(Login::Token(Secret("t0ken".to_owned()))), true, 4222));
+    }
+
+    #[test]
+    fn subjects_are_read() {
+        let url = NatsUrl::parse("nats://ann:s3cret@[::1]/jobs.>?reply-within=500ms", Path::new("")).unwrap();
+        assert_eq!((url.subject.as_str(), url.stream.as_deref()), ("jobs.>", None));
+        assert_eq!((url.reply_within, url.to_string()), (Duration::from_millis(500), "nats://[::1]:4222/jobs.>".to_owned()));
     }
 
     #[test]
     fn mistakes_are_named() {
         for (rest, says) in [
             ("", "the subject is missing"),
-            ("/a", "the stream is missing"),
             ("/a?stream=", "`stream` is empty"),
             ("/a?stream=S&stream=S", "`stream` is given twice"),
             ("/a..b?stream=S", "`a..b` is no subject"),
             ("/a.>.b?stream=S", "is no subject"),
             ("/a*?stream=S", "is no subject"),
             ("/a?stream=S.T", "`stream` is `S.T`: a name has no blank"),
-            ("/a?stream=S&lease=10ms", "expected from 1s to 1h"),
+            ("/a?stream=S&lease=10ms", "`lease` is `10ms`, expected from 1s to 1h"),
+            ("/a?reply-within=1ms", "`reply-within` is `1ms`, expected from 10ms to 1h"),
+            ("/a?lease=5s", "`lease` is for streams"),
+            ("/a?stream=S&reply-within=5s", "`reply-within` is for core NATS"),
             ("/a?stream=S&cert=c", "`cert=` and `key=` go together"),
             ("/a?stream=S&timeout=1", "parameter `timeout` is not known (known: `stream`"),
         ] {
-            let error = JetStreamUrl::parse(&format!("nats://u:s3cret@h{rest}"), Path::new("")).unwrap_err();
+            let error = NatsUrl::parse(&format!("nats://u:s3cret@h{rest}"), Path::new("")).unwrap_err();
             assert!(error.contains(says) && !error.contains("s3cret"), "{rest}: {error}");
         }
     }

@@ -7,6 +7,8 @@
 //! | one field | its value is the data |
 //! | anything else | the data is a JSON object of the fields |
 //!
+//! The last two by the queue's `map`, where it fits.
+//!
 //! Nothing is refused: whatever can't be read as it should be is wrapped as it is, or an entry that no handler ever saw would stay
 //! pending for ever.
 
@@ -44,6 +46,9 @@ pub(super) fn event(position: Position, fields: Vec<(Vec<u8>, Vec<u8>)>, wrappin
         }
         Err(fields) => (Bytes::from(object(&fields)), Some("application/json")),
     };
+    if let Some(mapped) = wrapping.mapped(&data, &event) {
+        return mapped;
+    }
     // Can't fail: what is called JSON was checked, or written, as JSON.
     let _ = source::set_data(&mut event, content_type, &data);
     event

@@ -67,7 +67,7 @@ impl Reader {
                 }
             }
         }
-        if let Some(value) = self.tail.end(&self.shared).await {
+        if let Some(value) = self.tail.end(&self.shared.redis).await {
             // A problem now is one of a connection that is given up anyway.
             let _ = self.arrived(value);
         }
@@ -187,7 +187,7 @@ impl Reader {
             command.arg("GROUP").arg(&self.subscription.group).arg(&self.shared.consumer);
             command.arg("COUNT").arg(wanted).arg("BLOCK").arg(millis).arg("STREAMS").arg(&self.shared.keys.stream).arg(">");
         }
-        let started = self.tail.start(&self.shared, command, block).await;
+        let started = self.tail.start(&self.shared.redis, command, block).await;
         self.explained(started).await?;
         Ok(0)
     }

@@ -14,6 +14,8 @@ macro_rules! scripts {
     };
 }
 
+pub(super) use scripts;
+
 scripts! {
     /// What comes again: due, given back, lapsed.
     CLAIM = "scripts/common.lua" "scripts/claim.lua";
@@ -45,6 +47,10 @@ scripts! {
     TRIM = "scripts/bound.lua" "scripts/trim.lua";
     /// Adds what is due of the delayed publishes.
     MOVE = "scripts/move.lua";
+    /// Shows what waits for its time.
+    WAITING = "scripts/waiting.lua";
+    /// Ends what waits for another try.
+    ABANDON = "scripts/common.lua" "scripts/abandon.lua";
     /// What waits.
     DEPTH = "scripts/depth.lua";
 }

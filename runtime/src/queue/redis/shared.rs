@@ -63,7 +63,7 @@ impl Shared {
     /// Certificates that can't be read.
     pub(super) fn new(url: &StreamUrl, opening: &Opening) -> Result<Self, QueueError> {
         let redis = Arc::new(Redis::new(&url.server)?);
-        let wrapping = Wrapping::new(&opening.name, &opening.kind);
+        let wrapping = Wrapping::of(opening);
         Ok(Self {
             name: opening.name.clone(),
             wrapping,

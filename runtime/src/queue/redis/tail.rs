@@ -3,12 +3,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::{Cmd, Value, cmd};
 
-use super::Shared;
-use crate::redis::{Dedicated, RedisProblem};
+use crate::redis::{Dedicated, Redis, RedisProblem};
 
 type Running = Pin<Box<dyn Future<Output = (Dedicated, Result<Value, RedisProblem>)> + Send>>;
 
@@ -29,25 +29,20 @@ impl Tail {
     }
 
     /// Sends a command that blocks for at most `blocks`.
-    pub(super) async fn start(
-        &mut self,
-        shared: &std::sync::Arc<Shared>,
-        command: Cmd,
-        blocks: Duration,
-    ) -> Result<(), RedisProblem> {
+    pub(super) async fn start(&mut self, redis: &Arc<Redis>, command: Cmd, blocks: Duration) -> Result<(), RedisProblem> {
         let mut dedicated = match self.idle.take() {
             Some(dedicated) => dedicated,
             None => {
-                let mut dedicated = shared.redis.dedicated(blocks).await?;
+                let mut dedicated = redis.dedicated(blocks).await?;
                 // Without the permission to ask for it, closing waits for what blocks.
-                self.client = dedicated.query(&shared.redis, cmd("CLIENT").arg("ID")).await.ok();
+                self.client = dedicated.query(redis, cmd("CLIENT").arg("ID")).await.ok();
                 dedicated
             }
         };
         self.sent = Some(Instant::now());
-        let shared = std::sync::Arc::clone(shared);
+        let redis = Arc::clone(redis);
         self.running = Some(Box::pin(async move {
-            let answer = dedicated.query(&shared.redis, &command).await;
+            let answer = dedicated.query(&redis, &command).await;
             (dedicated, answer)
         }));
         Ok(())
@@ -65,10 +60,10 @@ impl Tail {
     }
 
     /// Ends what blocks, and answers what it still brought.
-    pub(super) async fn end(&mut self, shared: &Shared) -> Option<Value> {
+    pub(super) async fn end(&mut self, redis: &Redis) -> Option<Value> {
         self.running.as_ref()?;
         if let Some(client) = self.client {
-            let unblock: Result<Value, _> = shared.redis.query(cmd("CLIENT").arg("UNBLOCK").arg(client)).await;
+            let unblock: Result<Value, _> = redis.query(cmd("CLIENT").arg("UNBLOCK").arg(client)).await;
             // Where that is not allowed, it blocks a moment longer.
             drop(unblock);
         }

@@ -111,8 +111,10 @@ async fn open(url: &str) -> Result<Arc<RedisQueue>, QueueError> {
     let opening = Opening {
         name: "test".to_owned(),
         kind: "com.example.raw".to_owned(),
+        map: None,
         max_size_bytes: 0,
         process: "tests".to_owned(),
+        group: "weir".to_owned(),
         dead: DeadBounds::default(),
         store: None,
     };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::redis::RedisUrl;
+use crate::redis::{Parameters, RedisUrl};
 use crate::source::delay;
 
 /// How long a delivery is ours without being renewed, unless `lease=` says otherwise (delivery.md §3).
@@ -34,16 +34,9 @@ impl StreamUrl {
     /// # Errors
     /// Says what is wrong and what is known; never repeats a password.
     pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
-        let (mut server, parameters) = RedisUrl::parse(text)?;
-        server.authority = server.authority.map(|path| base.join(path));
-        server.identity = server.identity.map(|(cert, key)| (base.join(cert), base.join(key)));
+        let (server, parameters) = own(text, base)?;
         let mut url = Self { server, stream: String::new(), lease: LEASE, maxlen: None, group: None };
-        let mut seen: Vec<&str> = Vec::new();
         for (name, value) in &parameters {
-            if seen.contains(&name.as_str()) {
-                return Err(format!("parameter `{name}` is given twice"));
-            }
-            seen.push(name);
             url.set(name, value)?;
         }
         if url.stream.is_empty() {
@@ -53,25 +46,13 @@ impl StreamUrl {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if value.is_empty() {
-            return Err(format!("parameter `{}` is empty", name.escape_debug()));
-        }
         match name {
             "stream" => value.clone_into(&mut self.stream),
             "group" => self.group = Some(value.to_owned()),
-            "lease" => {
-                let lease = delay::duration(value)?;
-                if lease < LEASES.0 || lease > LEASES.1 {
-                    return Err(format!("`lease` is `{value}`, expected from 1s to 1h"));
-                }
-                self.lease = lease;
-            }
+            "lease" => self.lease = lease(value)?,
             "maxlen" => {
                 let maxlen = value.parse().ok().filter(|maxlen| *maxlen > 0);
                 self.maxlen = Some(maxlen.ok_or_else(|| format!("`maxlen` is `{value}`, expected a number of entries from 1"))?);
-            }
-            "list" | "channel" | "pattern" | "zset" => {
-                return Err(format!("`{name}=` queues are not in this version yet (known: `stream=KEY`)"));
             }
             other => {
                 return Err(format!(
@@ -81,6 +62,31 @@ impl StreamUrl {
             }
         }
         Ok(())
+    }
+}
+
+/// The server of a queue's URL, and the parameters that are the queue's own: each once, none empty. Relative paths are taken from `base`.
+pub(super) fn own(text: &str, base: &Path) -> Result<(RedisUrl, Parameters), String> {
+    let (mut server, parameters) = RedisUrl::parse(text)?;
+    server.authority = server.authority.map(|path| base.join(path));
+    server.identity = server.identity.map(|(cert, key)| (base.join(cert), base.join(key)));
+    for (at, (name, value)) in parameters.iter().enumerate() {
+        if parameters.iter().take(at).any(|(other, _)| other == name) {
+            return Err(format!("parameter `{}` is given twice", name.escape_debug()));
+        }
+        if value.is_empty() {
+            return Err(format!("parameter `{}` is empty", name.escape_debug()));
+        }
+    }
+    Ok((server, parameters))
+}
+
+/// `lease=`.
+pub(super) fn lease(value: &str) -> Result<Duration, String> {
+    let lease = delay::duration(value)?;
+    match lease >= LEASES.0 && lease <= LEASES.1 {
+        true => Ok(lease),
+        false => Err(format!("`lease` is `{value}`, expected from 1s to 1h")),
     }
 }
 
@@ -115,7 +121,6 @@ mod tests {
             ("", "the stream is missing"),
             ("?stream=", "`stream` is empty"),
             ("?stream=a&stream=b", "`stream` is given twice"),
-            ("?list=k", "`list=` queues are not in this version yet"),
             ("?stream=k&lease=10ms", "expected from 1s to 1h"),
             ("?stream=k&lease=x", "`x` is no duration"),
             ("?stream=k&maxlen=0", "expected a number of entries from 1"),

@@ -1,13 +1,14 @@
 //! `weir:events/publisher`: takes what a guest publishes into the run's outbox (`outbox.rs`), from which nothing leaves before the run has
 //! ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use crate::clock::Timestamp;
-use crate::outbox::{Draft, Refusal, Run, Schedule};
+use crate::outbox::{self, Draft, Refusal, Run, Schedule};
 use crate::sandbox::state::{Hand, NotInHand, State};
 
 #[derive(ComponentType, Lift)]
@@ -61,7 +62,7 @@ pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             Ok((publish(store, Some(index), &queue, (event, due))?,))
         },
     )?;
-    instance.func_wrap("reply", |store: StoreContextMut<'_, State>, _: (Event,)| Ok((reply(store.data()),)))
+    instance.func_wrap("reply", |store: StoreContextMut<'_, State>, (event,): (Event,)| Ok((reply(store, event),)))
 }
 
 fn publish(
@@ -97,12 +98,31 @@ fn publish(
     }
 }
 
-/// No queue of this version has a requester who waits, and without one an answer has no effect.
-fn reply(state: &State) -> Result<(), Error> {
-    match state.hand {
-        Hand::Nothing => Err(NotInHand::Probed.into()),
-        Hand::One(_) => Ok(()),
-        Hand::Batch(_) => Err(Error::Invalid("`reply` answers one event, and this is a batch".to_owned())),
+/// Kept until the run has ended, as what is published. Without somebody who waits it has no effect, but is checked all the same.
+fn reply(mut store: StoreContextMut<'_, State>, event: Event) -> Result<(), Error> {
+    let state = store.data_mut();
+    let now = state.now();
+    let held = match &state.hand {
+        Hand::Nothing => return Err(NotInHand::Probed.into()),
+        Hand::One(held) => held,
+        Hand::Batch(_) => return Err(Error::Invalid("`reply` answers one event, and this is a batch".to_owned())),
+    };
+    let setup = &state.setup;
+    let run = Run {
+        handler: &setup.handler,
+        event: &held.event,
+        item: 0,
+        grant: None,
+        limits: &state.limits,
+        max_event: setup.max_event,
+        now,
+    };
+    match outbox::reply(&run, event.into()) {
+        Ok(event) => {
+            state.reply = state.wants_reply.then(|| Arc::new(event));
+            Ok(())
+        }
+        Err(text) => Err(Error::Invalid(text)),
     }
 }
 

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::{Database, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::dead::{self, DeadRow};
+use super::delays::{self, DelayDid, DelayWrite};
+use super::notes::{self, NoteWrite};
 use super::{buckets, duplicates};
 use crate::clock::Timestamp;
 use crate::dead::{DeadBounds, DeadCounts, DeadLetter};
 use crate::keyvalue::{self, BucketError, Written};
-use crate::store::{MailIdentity, Sighting};
+use crate::store::{MailIdentity, Shelf, Sighting};
 
 /// Identity → when it is forgotten, Message-ID.
 pub(super) const MAILS: TableDefinition<&[u8; 32], (u64, &str)> = TableDefinition::new("mails");
@@ -30,6 +32,8 @@ pub(super) enum Write {
     Keep { handler: String, until: Timestamp, deliveries: Vec<Sighting> },
     Pause { handler: String, paused: bool },
     Bucket { bucket: keyvalue::Bucket, write: keyvalue::Write },
+    Delays { shelf: Shelf, write: DelayWrite },
+    Notes(NoteWrite),
 }
 
 impl Write {
@@ -45,6 +49,8 @@ pub(super) enum Did {
     Something(bool),
     /// A bucket's own answer.
     Bucket(Result<Written, BucketError>),
+    /// What became of items that wait for their time.
+    Delays(DelayDid),
 }
 
 /// What a commit has done.
@@ -87,6 +93,8 @@ pub(super) fn prepare(database: &Database, bounds: &BTreeMap<String, DeadBounds>
     transaction.open_table(MAILS_BY_EXPIRY)?;
     transaction.open_table(PAUSES)?;
     buckets::prepare(&transaction)?;
+    delays::prepare(&transaction)?;
+    notes::prepare(&transaction)?;
     duplicates::prepare(&transaction)?;
     let counts = dead::prepare(&transaction, bounds, now)?;
     forget_mails(&transaction, now)?;
@@ -130,6 +138,11 @@ pub(super) fn apply(database: &Database, writes: &[&Write], facts: &Facts) -> Re
                 applied.did.push(Did::Bucket(buckets::write(&transaction, bucket, write)?));
                 continue;
             }
+            Write::Delays { shelf, write } => {
+                applied.did.push(Did::Delays(delays::write(&transaction, shelf, write)?));
+                continue;
+            }
+            Write::Notes(write) => notes::write(&transaction, write, facts.now)?,
         };
         applied.did.push(Did::Something(did));
     }

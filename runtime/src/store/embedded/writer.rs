@@ -61,11 +61,12 @@ impl Writer {
     pub(super) async fn write_bucket(&self, write: Write) -> Result<Result<Written, BucketError>, StoreError> {
         match self.ask(write).await? {
             Did::Bucket(written) => Ok(written),
-            Did::Something(_) => Err(StoreError::Unavailable("the store's writing thread mixed up its answers".to_owned())),
+            _ => Err(StoreError::Unavailable("the store's writing thread mixed up its answers".to_owned())),
         }
     }
 
-    async fn ask(&self, write: Write) -> Result<Did, StoreError> {
+    /// Answers after the sync that holds it, with what became of it.
+    pub(super) async fn ask(&self, write: Write) -> Result<Did, StoreError> {
         let ended = || StoreError::Unavailable("the store's writing thread has ended".to_owned());
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended())?;
         let (answer, answered) = oneshot::channel();

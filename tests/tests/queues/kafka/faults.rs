@@ -269,10 +269,13 @@ async fn a_long_wait_holds_no_watermark_and_outlives_the_process() {
     let tries = weir_runtime::queue::Tries { failed: 3, outside: 2, outside_since: Some(weir_runtime::clock::Timestamp(7)) };
     let due = weir_runtime::clock::now().after(Duration::from_secs(63));
     let first_seen = came[0].first_seen;
-    let batch: Vec<_> = came.into_iter().map(|delivery| {
-        let settle = if delivery.event.id == "long" { Settle::Retry { due, tries } } else { Settle::Ack };
-        delivery.settle(settle).1
-    }).collect();
+    let batch: Vec<_> = came
+        .into_iter()
+        .map(|delivery| {
+            let settle = if delivery.event.id == "long" { Settle::Retry { due, tries } } else { Settle::Ack };
+            delivery.settle(settle).1
+        })
+        .collect();
     assert!(queue.settle("h", batch).await.unwrap().is_empty());
     let depth = queue.depth().await.unwrap();
     assert_eq!((depth.events, depth.subscriptions.len()), (Some(1), 1), "{depth:?}");

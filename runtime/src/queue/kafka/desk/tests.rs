@@ -186,7 +186,11 @@ fn a_lost_partition_makes_settlements_late() {
     assert_eq!(settle(&mut desk, 11, Settle::Ack).late, [SLOT.position(11)]);
     assert_eq!(desk.take_lapsed(), [SLOT.position(11)]);
     // It comes back to us: a commit of before says nothing of it.
-    let stale = { let mut other = self::desk(10..10); other.touch(); other.plan() };
+    let stale = {
+        let mut other = self::desk(10..10);
+        other.touch();
+        other.plan()
+    };
     desk.assign(SLOT, Window::new(10));
     assert!(!desk.committed(&stale[0]) && desk.is_dirty());
 }
