@@ -41,13 +41,9 @@ mod conformance {
         #[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
         adapter,
         skips: [
-            "retry_waits_and_holds_up_nobody",
-            "delayed_publish_waits",
             "full_queue_refuses_and_recovers",
             "too_large_is_refused",
             "batch_is_all_or_none",
-            "retries_outlive_the_process",
-            "delayed_outlive_the_process",
             "broker_restart_loses_nothing",
         ]
     );

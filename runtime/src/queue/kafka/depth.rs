@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::cluster::Cluster;
 use super::desk::Slot;
 use super::lock;
-use super::shared::{self, Shared};
+use super::making;
+use super::shared::Shared;
 use super::subscription::Subscription;
 use super::window::Window;
 use crate::clock::Timestamp;
@@ -43,7 +44,7 @@ impl Shared {
         let known: BTreeSet<String> = subscriptions.iter().map(|subscription| subscription.group.clone()).collect();
         let old = lock(&self.looked).is_none_or(|at| at.elapsed() >= ORPHANS);
         if old {
-            let found = self.ask(|cluster| Ok(shared::orphans(cluster))).await?;
+            let found = self.ask(|cluster| Ok(making::orphans(cluster))).await?;
             *lock(&self.orphans) = found;
             *lock(&self.looked) = Some(Instant::now());
         }
