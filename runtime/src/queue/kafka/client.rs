@@ -165,6 +165,11 @@ impl Context {
         other
     }
 
+    /// One for a client that is polled beside this one's.
+    pub(super) fn another(&self) -> Self {
+        Self::new(&self.0.queue, Arc::default())
+    }
+
     fn tell(&self, told: Told) {
         self.0.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
         self.0.served.store(true, Ordering::Relaxed);
@@ -193,6 +198,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.served.store(true, Ordering::Relaxed);
         if std::env::var_os("WEIR_KDEBUG").is_some() {
             eprintln!(
                 "{:?} {facility} {text}",

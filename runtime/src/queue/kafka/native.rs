@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as native;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::{RDKafka, RDKafkaRespErr, RDKafkaTopic};
@@ -34,34 +35,90 @@ impl<T> Owned<T> {
     }
 }
 
+/// Asks the cluster and waits for the answer: `send` puts the question, to be answered on the queue that it is given.
+///
+/// # Safety
+/// `client` is live for as long as the call.
+#[expect(unsafe_code, reason = "the crate has no safe way to these questions")]
+unsafe fn ask(
+    client: *mut RDKafka,
+    kind: native::rd_kafka_admin_op_t,
+    most: Duration,
+    send: impl FnOnce(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
+) -> Result<Owned<native::rd_kafka_event_t>, KafkaError> {
+    let millis = i32::try_from(most.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: `client` is live as the caller promises; what is made here is checked and owned, and outlives its use.
+    unsafe {
+        let queue = Owned::new(native::rd_kafka_queue_new(client), native::rd_kafka_queue_destroy)?;
+        let options = Owned::new(native::rd_kafka_AdminOptions_new(client, kind), native::rd_kafka_AdminOptions_destroy)?;
+        native::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, ptr::null_mut(), 0);
+        send(options.0, queue.0);
+        let event = native::rd_kafka_queue_poll(queue.0, millis);
+        let Ok(event) = Owned::new(event, native::rd_kafka_event_destroy) else {
+            return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut));
+        };
+        check(native::rd_kafka_event_error(event.0))?;
+        Ok(event)
+    }
+}
+
 /// All that a group has committed. `client` is any live client of the cluster.
 ///
 /// # Errors
 /// When the group's coordinator does not answer in time, or refuses.
 pub(super) fn of_group(client: *mut RDKafka, group: &str, most: Duration) -> Result<Vec<Committed>, KafkaError> {
     let group = CString::new(group).map_err(KafkaError::Nul)?;
-    let millis = i32::try_from(most.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: `client` is live for as long as the caller's borrow of its owner; every pointer that is made here is checked and owned;
-    // what is read of the event is copied before the event is given back, as librdkafka asks.
+    let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
+    // SAFETY: `client` is live for as long as the caller's borrow of its owner; what is made is checked and owned, and what is read of the
+    // answer is copied before that is given back, as librdkafka asks.
     #[expect(unsafe_code, reason = "the crate has no safe way to list the offsets of another group")]
     unsafe {
-        let queue = Owned::new(native::rd_kafka_queue_new(client), native::rd_kafka_queue_destroy)?;
-        let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-        let options = Owned::new(native::rd_kafka_AdminOptions_new(client, kind), native::rd_kafka_AdminOptions_destroy)?;
-        native::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, ptr::null_mut(), 0);
         let asked = native::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null());
         let mut asked = Owned::new(asked, native::rd_kafka_ListConsumerGroupOffsets_destroy)?;
-        native::rd_kafka_ListConsumerGroupOffsets(client, &mut asked.0, 1, options.0, queue.0);
-        let event = native::rd_kafka_queue_poll(queue.0, millis);
-        let event = match Owned::new(event, native::rd_kafka_event_destroy) {
-            Ok(event) => event,
-            Err(_) => return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut)),
-        };
-        check(native::rd_kafka_event_error(event.0))?;
+        let answer = ask(client, kind, most, |options, queue| {
+            native::rd_kafka_ListConsumerGroupOffsets(client, &mut asked.0, 1, options, queue);
+        })?;
         let mut count = 0;
-        let result = native::rd_kafka_event_ListConsumerGroupOffsets_result(event.0);
+        let result = native::rd_kafka_event_ListConsumerGroupOffsets_result(answer.0);
         let groups = native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
-        let mut all = Vec::new();
+        read(groups, count)
+    }
+}
+
+/// Removes what a group has committed of a topic; others may be in the group, for other topics.
+///
+/// # Errors
+/// When the group's coordinator does not answer in time, or refuses.
+pub(super) fn remove(client: *mut RDKafka, group: &str, what: &TopicPartitionList, most: Duration) -> Result<(), KafkaError> {
+    let group = CString::new(group).map_err(KafkaError::Nul)?;
+    let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS;
+    // SAFETY: as above; the list is copied by librdkafka.
+    #[expect(unsafe_code, reason = "the crate has no way to remove the offsets of one topic")]
+    unsafe {
+        let asked = native::rd_kafka_DeleteConsumerGroupOffsets_new(group.as_ptr(), what.ptr());
+        let mut asked = Owned::new(asked, native::rd_kafka_DeleteConsumerGroupOffsets_destroy)?;
+        let answer = ask(client, kind, most, |options, queue| {
+            native::rd_kafka_DeleteConsumerGroupOffsets(client, &mut asked.0, 1, options, queue);
+        })?;
+        let mut count = 0;
+        let result = native::rd_kafka_event_DeleteConsumerGroupOffsets_result(answer.0);
+        let groups = native::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &mut count);
+        read(groups, count).map(drop)
+    }
+}
+
+/// What stands in an answer.
+///
+/// # Safety
+/// `groups` are so many of an answer that is still owned.
+#[expect(unsafe_code, reason = "an answer of librdkafka is pointers")]
+unsafe fn read(groups: *mut *const native::rd_kafka_group_result_t, count: usize) -> Result<Vec<Committed>, KafkaError> {
+    let mut all = Vec::new();
+    if groups.is_null() {
+        return Ok(all);
+    }
+    // SAFETY: as the caller promises; a list is null, or has as many elements as it says.
+    unsafe {
         for at in 0..count {
             let group = *groups.add(at);
             let error = native::rd_kafka_group_result_error(group);
@@ -83,8 +140,8 @@ pub(super) fn of_group(client: *mut RDKafka, group: &str, most: Duration) -> Res
                 });
             }
         }
-        Ok(all)
     }
+    Ok(all)
 }
 
 /// A text that librdkafka owns.

@@ -244,7 +244,7 @@ impl Shared {
         }
         let (group, retries) = (subscription.group.clone(), self.url.retry_topic(&subscription.group));
         let removed = self.ask(move |cluster| {
-            cluster.forget(&group)?;
+            cluster.forget(&group, &[&cluster.url.topic, &retries])?;
             match cluster.partitions(&retries, ANSWER_MAX)? {
                 Some(_) => cluster.remove(&retries),
                 None => Ok(()),
