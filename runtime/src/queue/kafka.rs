@@ -18,8 +18,9 @@ mod cluster;
 mod depth;
 mod desk;
 mod keeper;
+mod making;
 mod message;
-mod offsets;
+mod native;
 mod publish;
 mod reader;
 mod retry;
@@ -40,6 +41,7 @@ use tokio::task::JoinSet;
 use self::shared::Shared;
 use self::subscription::Subscription;
 use self::url::TopicUrl;
+use super::later::Later;
 use super::{
     BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start, Tries,
 };
@@ -51,7 +53,8 @@ pub const FEATURES: Features = Features {
     groups: true,
     // Of a partition: what has the same key.
     ordered: true,
-    delay: false,
+    // Together with the store, which has delayed publishes.
+    delay: true,
     counts_tries: true,
     stable_position: true,
     depth: true,
@@ -62,6 +65,9 @@ pub const FEATURES: Features = Features {
     hands_over: true,
     hold: None,
 };
+
+/// What the store has in place of the cluster: delayed publishes. Retries wait here, or in a topic of their own.
+pub const LATER: Later = Later::PUBLISHES;
 
 /// How long closing may take: what is not given back by then lapses.
 const CLOSE_MAX: Duration = Duration::from_secs(6);
@@ -75,6 +81,8 @@ pub struct KafkaQueue {
     /// Looks after the cluster until the queue is closed or dropped.
     tasks: Mutex<JoinSet<()>>,
     ended: OnceCell<()>,
+    /// Whether there is a store beside it.
+    has_store: bool,
 }
 
 impl KafkaQueue {
@@ -91,7 +99,8 @@ impl KafkaQueue {
         }
         let mut tasks = JoinSet::new();
         tasks.spawn(keeper::keep(Arc::clone(&shared)));
-        Ok(Arc::new(Self { shared, tasks: Mutex::new(tasks), ended: OnceCell::new() }))
+        let has_store = opening.store.is_some();
+        Ok(Arc::new(Self { shared, tasks: Mutex::new(tasks), ended: OnceCell::new(), has_store }))
     }
 
     async fn pull_now(&self, name: &str, max: NonZeroUsize) -> Result<Vec<Delivery>, QueueError> {
@@ -174,7 +183,7 @@ impl Queue for KafkaQueue {
     }
 
     fn features(&self) -> Features {
-        FEATURES
+        Features { delay: self.has_store, ..FEATURES }
     }
 
     fn window(&self, subscription: &str, most: NonZeroUsize) {

@@ -1,5 +1,6 @@
 //! `kafka://`.
 
+mod apart;
 mod faults;
 
 use std::sync::OnceLock;
@@ -9,6 +10,7 @@ use weir_runtime::queue::conformance::Place;
 use weir_tests::brokers::kafka;
 use weir_tests::brokers::server::Server;
 
+use self::apart::Apart;
 use super::{Spot, fresh};
 
 /// Short, so that what a killed process held comes soon; long enough for a busy machine to answer in time.
@@ -34,20 +36,16 @@ mod conformance {
     use super::*;
 
     fn adapter(_: u64) -> Box<dyn Place> {
-        Box::new(spot(shared()))
+        Apart::new(spot(shared()))
     }
 
     weir_runtime::conformance_tests!(
         #[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
         adapter,
         skips: [
-            "retry_waits_and_holds_up_nobody",
-            "delayed_publish_waits",
             "full_queue_refuses_and_recovers",
             "too_large_is_refused",
             "batch_is_all_or_none",
-            "retries_outlive_the_process",
-            "delayed_outlive_the_process",
             "broker_restart_loses_nothing",
         ]
     );
@@ -59,7 +57,7 @@ mod new_protocol {
     use weir_runtime::queue::conformance::{block_on, check};
 
     fn adapter(_: u64) -> Box<dyn Place> {
-        Box::new(Spot::new(format!("{}&protocol=consumer", topic(shared(), 1))))
+        Apart::new(Spot::new(format!("{}&protocol=consumer", topic(shared(), 1))))
     }
 
     #[test]
@@ -83,7 +81,7 @@ mod restarts {
 
     fn adapter(_: u64) -> Box<dyn Place> {
         let server = kafka::start("");
-        Box::new(spot(&server).on(server))
+        Apart::new(spot(&server).on(server))
     }
 
     #[test]

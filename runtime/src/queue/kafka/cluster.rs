@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 
-use super::client::{self, ANSWER_MAX, Context, failed, refuses};
+use super::client::{self, ANSWER_MAX, Context, Told, failed, refuses};
 use super::lock;
-use super::offsets::{self, Committed};
+use super::native::{self, Committed, Handle};
 use super::url::TopicUrl;
 use super::waker::Waker;
 use crate::clock::Timestamp;
@@ -21,6 +21,9 @@ use crate::queue::QueueError;
 
 /// One question while a cluster may be away: between two, what went wrong is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Longest wait for a place in a group that others are in: they answer with their next heartbeat.
+const JOIN_MAX: Duration = Duration::from_secs(15);
 
 /// The largest message of a topic whose settings we may not see: what brokers have by default.
 const MESSAGE_BYTES: u64 = 1_048_588;
@@ -65,6 +68,7 @@ impl Cluster {
 
     fn partitions_now(&self, topic: &str, most: Duration) -> Result<Option<Vec<i32>>, QueueError> {
         let what = format!("topic `{topic}`");
+        let _handle = Handle::new(self.probe.client().native_ptr(), topic).map_err(|error| failed(&what, &error))?;
         let metadata = self.probe.fetch_metadata(Some(topic), most).map_err(|error| self.explain(&what, &error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
@@ -107,29 +111,58 @@ impl Cluster {
 
     /// What a group has committed of a topic.
     pub(super) fn committed(&self, group: &str, topic: &str) -> Result<Vec<Committed>, QueueError> {
-        let all = offsets::of_group(self.probe.client().native_ptr(), group, ANSWER_MAX);
+        let mut all = self.committed_of_all(group)?;
+        all.retain(|committed| committed.topic == topic);
+        Ok(all)
+    }
+
+    fn committed_of_all(&self, group: &str) -> Result<Vec<Committed>, QueueError> {
+        let all = native::of_group(self.probe.client().native_ptr(), group, ANSWER_MAX);
         let mut all = match all {
             Err(error) if client::code(&error) == Some(RDKafkaErrorCode::GroupIdNotFound) => return Ok(Vec::new()),
             all => all.map_err(|error| self.explain(&format!("consumer group `{group}`"), &error))?,
         };
-        all.retain(|committed| committed.topic == topic && committed.offset >= 0);
+        all.retain(|committed| committed.offset >= 0);
         Ok(all)
     }
 
-    /// Commits for a group that nobody is in.
+    /// Commits where a group begins with a topic that nobody in it reads.
     pub(super) fn commit(&self, group: &str, topic: &str, all: &[(i32, i64, String)]) -> Result<(), QueueError> {
         let what = format!("consumer group `{group}`");
         let mut config = client::config(&self.url, &self.process);
         config.set("group.id", group);
         let consumer: BaseConsumer<Context> =
             config.create_with_context(self.context.closing()).map_err(|error| failed(&what, &error))?;
-        let mut list = TopicPartitionList::new();
-        for (partition, offset, metadata) in all {
-            let mut element = list.add_partition(topic, *partition);
-            element.set_offset(Offset::Offset(*offset)).map_err(|error| failed(&what, &error))?;
-            element.set_metadata(metadata);
+        let list = list(topic, all, |_| true).map_err(|error| failed(&what, &error))?;
+        match consumer.commit(&list, CommitMode::Sync) {
+            Err(error) if client::code(&error) == Some(RDKafkaErrorCode::UnknownMemberId) => self.commit_in(group, topic, all),
+            committed => committed.map_err(|error| self.explain(&what, &error)),
         }
-        consumer.commit(&list, CommitMode::Sync).map_err(|error| self.explain(&what, &error))
+    }
+
+    /// The same while others are in the group, for other topics: only who is in it may commit then.
+    fn commit_in(&self, group: &str, topic: &str, all: &[(i32, i64, String)]) -> Result<(), QueueError> {
+        let what = format!("consumer group `{group}`");
+        let mut config = client::member(&self.url, &self.process, group);
+        config.remove("group.instance.id");
+        let context = self.context.another();
+        let consumer = config.create_with_context(context.clone());
+        let consumer: BaseConsumer<Context> = consumer.map_err(|error| failed(&what, &error))?;
+        let begun = Instant::now();
+        let joined = consumer.subscribe(&[topic]).map_err(|error| failed(&what, &error));
+        let mut answer = joined.and(Err(QueueError::Unavailable(format!("{what} could not be joined in time"))));
+        while answer.is_err() && begun.elapsed() < JOIN_MAX {
+            drop(consumer.poll(LOOK));
+            let Some(Told::Assign(ours)) = context.take().into_iter().next() else { continue };
+            let is_ours = |partition: i32| ours.iter().any(|(_, other)| *other == partition);
+            let list = list(topic, all, is_ours).map_err(|error| failed(&what, &error))?;
+            let committed = consumer.incremental_assign(&list).and_then(|()| consumer.commit(&list, CommitMode::Sync));
+            answer = committed.map_err(|error| failed(&what, &error));
+            break;
+        }
+        // It leaves when it is dropped.
+        context.close();
+        answer
     }
 
     /// When the record at an offset, or the first after it, was published; none: it did not come in time. The group is one that we may
@@ -187,16 +220,27 @@ impl Cluster {
         }
     }
 
-    /// Removes a group with its offsets, if it is there.
-    pub(super) fn forget(&self, group: &str) -> Result<(), QueueError> {
+    /// Removes what a group has of these topics, if it is there; and the group, unless it has others.
+    pub(super) fn forget(&self, group: &str, topics: &[&str]) -> Result<(), QueueError> {
         let what = format!("consumer group `{group}`");
+        let (ours, others): (Vec<_>, Vec<_>) =
+            self.committed_of_all(group)?.into_iter().partition(|committed| topics.contains(&committed.topic.as_str()));
+        if !others.is_empty() {
+            let mut list = TopicPartitionList::new();
+            for committed in &ours {
+                list.add_partition(&committed.topic, committed.partition);
+            }
+            let removed = native::remove(self.probe.client().native_ptr(), group, &list, ANSWER_MAX);
+            return removed.map_err(|error| match client::code(&error) {
+                Some(RDKafkaErrorCode::GroupSubscribedToTopic) => still_read(&what),
+                _ => self.explain(&what, &error),
+            });
+        }
         let admin = self.admin(&what)?;
         let removed = wait(admin.delete_groups(&[group], &options())).map_err(|error| self.explain(&what, &error))?;
         match removed.into_iter().next() {
             None | Some(Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound))) => Ok(()),
-            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => {
-                Err(QueueError::Unavailable(format!("{what}: other processes still read it [stop them first]")))
-            }
+            Some(Err((_, RDKafkaErrorCode::NonEmptyGroup))) => Err(still_read(&what)),
             Some(Err((_, code))) => Err(failed(&what, &KafkaError::AdminOp(code))),
         }
     }
@@ -215,6 +259,21 @@ impl Cluster {
     fn admin(&self, what: &str) -> Result<AdminClient<Context>, QueueError> {
         client::config(&self.url, &self.process).create_with_context(self.context.clone()).map_err(|error| failed(what, &error))
     }
+}
+
+fn still_read(what: &str) -> QueueError {
+    QueueError::Unavailable(format!("{what}: other processes still read it [stop them first]"))
+}
+
+/// Offsets with their metadata, of those partitions that `takes` names.
+fn list(topic: &str, all: &[(i32, i64, String)], takes: impl Fn(i32) -> bool) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset, metadata) in all.iter().filter(|(partition, ..)| takes(*partition)) {
+        let mut element = list.add_partition(topic, *partition);
+        element.set_offset(Offset::Offset(*offset))?;
+        element.set_metadata(metadata);
+    }
+    Ok(list)
 }
 
 fn options() -> AdminOptions {

@@ -1,10 +1,12 @@
 //! How much waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
 use super::desk::Slot;
 use super::lock;
+use super::making;
 use super::shared::Shared;
 use super::subscription::Subscription;
 use super::window::Window;
@@ -13,6 +15,9 @@ use crate::queue::{Depth, QueueError, SubscriptionDepth};
 
 /// Records that are looked at for when they were published, in one asking; the oldest of the others is not known then.
 const LOOKED_AT_MAX: usize = 16;
+
+/// Between two looks for groups that are Weir's and of no handler here: each asks the cluster for every group.
+const ORPHANS: Duration = Duration::from_secs(600);
 
 /// What this process knows of a partition that it reads.
 struct Ours {
@@ -37,6 +42,12 @@ impl Shared {
         let partitions = self.topic(super::client::ANSWER_MAX / 2).await?;
         let subscriptions = self.subscriptions();
         let known: BTreeSet<String> = subscriptions.iter().map(|subscription| subscription.group.clone()).collect();
+        let old = lock(&self.looked).is_none_or(|at| at.elapsed() >= ORPHANS);
+        if old {
+            let found = self.ask(|cluster| Ok(making::orphans(cluster))).await?;
+            *lock(&self.orphans) = found;
+            *lock(&self.looked) = Some(Instant::now());
+        }
         let orphans = lock(&self.orphans).clone();
         let orphans =
             orphans.difference(&known).map(|name| Group { name: name.clone(), group: name.clone(), ours: BTreeMap::new() });
@@ -92,7 +103,7 @@ fn add(
     cluster: &Cluster,
     depth: &mut SubscriptionDepth,
     (group, retry, topic): (&Group, bool, &str),
-    (committed, log): (&[super::offsets::Committed], &Log),
+    (committed, log): (&[super::native::Committed], &Log),
     left: &mut usize,
 ) {
     for (partition, (low, high)) in log {

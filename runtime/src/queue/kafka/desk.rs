@@ -5,13 +5,14 @@
 //! Pure but for the senders that answer settlements: it knows no broker, and time comes in. The reader's thread puts in and commits, pulls
 //! and settlements take out; whoever changes it wakes whom it says.
 
+mod leaving;
 mod part;
+mod settling;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -20,7 +21,7 @@ pub(super) use self::part::{Planned, Slot};
 use super::window::{Note, Window};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::queue::{Delivery, Position, QueueError, Settle, Settlement, Tries};
+use crate::queue::{Delivery, Position, QueueError, Tries};
 
 /// Copies that wait long and are held for it, and their bytes. With more of them in one partition those behind come late.
 const LONG_MAX: usize = 1_000;
@@ -242,195 +243,6 @@ impl Desk {
         let Some(held) = self.held.get(&position).filter(|held| held.state == State::Out) else { return false };
         let own = held.came.own.tries;
         self.parts.get_mut(&slot).is_some_and(|part| part.note(offset, tries, own))
-    }
-
-    /// Settles, as far as this process goes; what holds only once it is committed is waited for by the caller.
-    pub(super) fn settle(&mut self, batch: &[Settlement], now: Timestamp) -> Settled {
-        let mut settled = Settled::default();
-        let mut changed: BTreeMap<Slot, Vec<Position>> = BTreeMap::new();
-        for Settlement { position, settle } in batch {
-            let (slot, offset) = Slot::of(*position);
-            match self.held.get(position).map(|held| held.state) {
-                Some(State::Lapsed) => {
-                    self.forget(*position);
-                    settled.late.push(*position);
-                }
-                Some(State::Out) => {
-                    self.settle_one(*position, *settle, now);
-                    changed.entry(slot).or_default().push(*position);
-                }
-                // Asked for once more: it is waited for as the first time.
-                Some(State::Settled(..)) => changed.entry(slot).or_default().push(*position),
-                None if self.parts.get(&slot).is_some_and(|part| part.window.has_ended(offset)) => {
-                    changed.entry(slot).or_default().push(*position);
-                }
-                _ => {}
-            }
-        }
-        for (slot, positions) in changed {
-            if let Some(confirmed) = self.parts.get_mut(&slot).and_then(Part::wait) {
-                settled.waits.push((positions, confirmed));
-            }
-        }
-        settled
-    }
-
-    fn settle_one(&mut self, position: Position, settle: Settle, now: Timestamp) {
-        let (slot, offset) = Slot::of(position);
-        let Some(part) = self.parts.get_mut(&slot) else { return };
-        let Some(held) = self.held.get_mut(&position) else { return };
-        let (due, news) = match settle {
-            Settle::Ack => {
-                part.window.end(offset);
-                part.changed();
-                return self.forget(position);
-            }
-            Settle::Return => (None, part.note(offset, held.tries, held.came.own.tries)),
-            Settle::Retry { due, tries } => {
-                held.tries = tries;
-                let due = Some(due).filter(|due| *due > now);
-                (due, part.note_until(offset, Note { tries, due }))
-            }
-        };
-        let version = part.version();
-        match (part.is_leaving(), news) {
-            (true, _) => self.forget(position),
-            (false, true) => self.set(position, State::Settled(version, due)),
-            (false, false) => drop(self.wait_or_get_ready(position, due)),
-        }
-    }
-
-    /// Whether pulls are to be woken.
-    fn wait_or_get_ready(&mut self, position: Position, due: Option<Timestamp>) -> bool {
-        match due {
-            Some(due) => {
-                self.set(position, State::Waiting(due));
-                false
-            }
-            None => self.get_ready(position),
-        }
-    }
-
-    /// What is to be committed now, of all partitions.
-    pub(super) fn plan(&mut self) -> Vec<Planned> {
-        self.parts.iter_mut().filter_map(|(slot, part)| part.plan(*slot)).collect()
-    }
-
-    /// Whether something is to be committed.
-    pub(super) fn is_dirty(&self) -> bool {
-        self.parts.values().any(Part::is_dirty)
-    }
-
-    /// Everything is to be committed once more: whether it is still ours, the answer says.
-    pub(super) fn touch(&mut self) {
-        self.parts.values_mut().for_each(Part::changed);
-    }
-
-    /// A delivery that is out may not be ours any more: whether somebody is to be told.
-    pub(super) fn lapse(&mut self, position: Position) -> bool {
-        let out = self.holds(position);
-        if out {
-            self.set(position, State::Lapsed);
-            self.lapsed.push(position);
-        }
-        out
-    }
-
-    /// A commit holds; whether pulls are to be woken.
-    pub(super) fn committed(&mut self, planned: &Planned) -> bool {
-        let Some(part) = self.parts.get_mut(&planned.slot) else { return false };
-        if !part.committed(planned) {
-            return false;
-        }
-        let holds = |(position, held): (&Position, &Held)| match held.state {
-            State::Starting(version) | State::Settled(version, _) if version <= planned.version => Some(*position),
-            _ => None,
-        };
-        let hold: Vec<Position> =
-            self.held.iter().filter_map(holds).filter(|position| Slot::of(*position).0 == planned.slot).collect();
-        let mut woken = false;
-        for position in hold {
-            match self.held.get(&position).map(|held| held.state) {
-                Some(State::Settled(_, due)) => woken |= self.wait_or_get_ready(position, due),
-                _ => {
-                    self.set(position, State::Ready);
-                    if let Some(part) = self.parts.get_mut(&planned.slot) {
-                        part.started();
-                    }
-                    woken = true;
-                }
-            }
-        }
-        woken
-    }
-
-    /// A commit failed: whoever waits for it is told.
-    pub(super) fn refused(&mut self, slot: Slot, error: &QueueError) {
-        if let Some(part) = self.parts.get_mut(&slot) {
-            part.refused(error);
-        }
-    }
-
-    /// These partitions go to others: nothing new of them is handed out, what is out may go on until `until`.
-    pub(super) fn leave(&mut self, slots: &[Slot], until: Instant) {
-        for slot in slots {
-            if let Some(part) = self.parts.get_mut(slot) {
-                part.leave(until);
-            }
-        }
-        for position in self.of(slots, |state| state != State::Out && state != State::Lapsed) {
-            self.give_back(position);
-        }
-    }
-
-    /// Whether nothing of these partitions is out, or the time for it is over.
-    pub(super) fn may_go(&self, slots: &[Slot], now: Instant) -> bool {
-        let over = slots.iter().all(|slot| self.parts.get(slot).is_none_or(|part| part.is_over(now)));
-        over || self.of(slots, |state| state == State::Out).is_empty()
-    }
-
-    /// Closes these partitions for the last commit; what is still out has lapsed. Whether somebody is to be told.
-    pub(super) fn close(&mut self, slots: &[Slot]) -> bool {
-        let out = self.of(slots, |state| state == State::Out);
-        for position in self.of(slots, |state| state != State::Lapsed) {
-            let lapses = out.contains(&position);
-            self.give_back(position);
-            if lapses {
-                self.lapsed.push(position);
-            }
-        }
-        for slot in slots {
-            if let Some(part) = self.parts.get_mut(slot) {
-                part.window.close();
-                part.changed();
-            }
-        }
-        !out.is_empty()
-    }
-
-    /// These partitions are gone; what was out has lapsed. Whether somebody is to be told.
-    pub(super) fn lose(&mut self, slots: &[Slot]) -> bool {
-        let told = self.close(slots);
-        for slot in slots {
-            self.parts.remove(slot);
-        }
-        told
-    }
-
-    /// What this process held, as if it had never been handed out. What is out stays known, as lapsed.
-    fn give_back(&mut self, position: Position) {
-        let (slot, offset) = Slot::of(position);
-        let Some(held) = self.held.get(&position) else { return };
-        let (tries, own, state) = (held.tries, held.came.own.tries, held.state);
-        if let Some(part) = self.parts.get_mut(&slot)
-            && !matches!(state, State::Waiting(_) | State::Settled(..))
-        {
-            part.note(offset, tries, own);
-        }
-        match state {
-            State::Out => self.set(position, State::Lapsed),
-            _ => self.forget(position),
-        }
     }
 
     fn of(&self, slots: &[Slot], state: impl Fn(State) -> bool) -> Vec<Position> {

@@ -1,11 +1,10 @@
-//! Looks after the cluster: whether it can be used, whether everything is made, and which groups of the topic are nobody's.
+//! Looks after the cluster: whether it can be used, and whether everything is made.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::lock;
-use super::shared::{self, Shared};
+use super::shared::Shared;
 use crate::queue::QueueError;
 
 /// Between two looks at a cluster that is away: doubling, with jitter.
@@ -14,9 +13,6 @@ const AWAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_s
 /// Between two looks at one that is there; a problem of a reader or a publish has it looked at sooner.
 const THERE: Duration = Duration::from_secs(10);
 
-/// Between two looks for groups that are Weir's and of no handler here: each asks the cluster for every group.
-const ORPHANS: Duration = Duration::from_secs(600);
-
 pub(super) async fn keep(shared: Arc<Shared>) {
     let closed = shared.closed.clone();
     closed.run_until_cancelled(look_after(&shared)).await;
@@ -24,9 +20,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 
 async fn look_after(shared: &Shared) {
     let mut wait = AWAY.0;
-    let mut looked: Option<Instant> = None;
     loop {
-        match look(shared, &mut looked).await {
+        match look(shared).await {
             Ok(()) => {
                 wait = AWAY.0;
                 tokio::select! {
@@ -45,7 +40,7 @@ async fn look_after(shared: &Shared) {
     }
 }
 
-async fn look(shared: &Shared, looked: &mut Option<Instant>) -> Result<(), QueueError> {
+async fn look(shared: &Shared) -> Result<(), QueueError> {
     shared.look().await?;
     shared.ready().await?;
     let subscriptions: Vec<_> = shared.subscriptions().into_iter().filter(|one| one.reading.load(Ordering::Relaxed)).collect();
@@ -56,11 +51,6 @@ async fn look(shared: &Shared, looked: &mut Option<Instant>) -> Result<(), Queue
             subscription.has_retries.store(true, Ordering::Relaxed);
             subscription.waker.wake();
         }
-    }
-    if looked.is_none_or(|at| at.elapsed() >= ORPHANS) {
-        *looked = Some(Instant::now());
-        let found = shared.ask(|cluster| Ok(shared::orphans(cluster))).await?;
-        *lock(&shared.orphans) = found;
     }
     Ok(())
 }

@@ -7,25 +7,24 @@
 
 mod assignment;
 mod commits;
+mod record;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::BorrowedMessage;
 
 use self::commits::Commits;
+use self::record::took_in;
 use super::client::{self, Context, Told, failed, refuses};
-use super::desk::{Came, Slot};
-use super::message;
+use super::desk::Slot;
 use super::shared::Shared;
 use super::subscription::Subscription;
-use super::window::Note;
-use crate::clock::{self, Timestamp};
+use crate::clock;
 use crate::queue::QueueError;
 
 /// Longest wait without looking: a wake-up that librdkafka lost costs that much.
@@ -289,29 +288,5 @@ impl Reader {
             list.add_partition(&self.topic(*slot), slot.partition);
         }
         list
-    }
-}
-
-/// A record becomes a delivery.
-fn took_in(shared: &Shared, subscription: &Subscription, record: &BorrowedMessage) {
-    let slot = Slot { retry: record.topic() != shared.url.topic, partition: record.partition() };
-    let published = record.timestamp().to_millis().and_then(|millis| u64::try_from(millis).ok());
-    let published = published.map_or_else(clock::now, Timestamp);
-    let headers: Vec<(&str, &[u8])> = match record.headers() {
-        Some(headers) => headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect(),
-        None => Vec::new(),
-    };
-    let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
-    let id = format!("{}/{}/{}", record.topic(), record.partition(), record.offset());
-    let (event, waits) = message::event(&shared.wrapping, id, &headers, &payload, published);
-    let waits = waits.filter(|_| slot.retry);
-    let came = Came {
-        offset: record.offset(),
-        event: Arc::new(event),
-        first_seen: waits.map_or(published, |waits| waits.first_seen),
-        own: waits.map_or_else(Note::default, |waits| Note { tries: waits.tries, due: Some(waits.due) }),
-    };
-    if subscription.desk().take(slot, came, clock::now()) {
-        subscription.wake_pulls();
     }
 }

@@ -7,9 +7,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::making::wait_for;
 use super::message::{self, Record, WAITS, Waits};
 use super::publish::KEY;
-use super::shared::{Shared, wait_for};
+use super::shared::Shared;
 use super::subscription::Subscription;
 use crate::clock::{self, Timestamp};
 use crate::queue::{Position, QueueError, Settle, Settlement, Tries};

@@ -173,8 +173,10 @@ impl Window {
     }
 
     /// Whether so much is to be said that nothing new is taken until something has ended: three quarters of what a commit may hold
-    /// (delivery.md §13). The last quarter is for what is in hand.
+    /// (delivery.md §13). The last quarter is for what is in hand. What a last owner knew of is not new.
     pub(super) fn is_full(&self) -> bool {
-        self.coded >= code::METADATA_MAX / 4 * 3
+        let ended = self.ended.last_key_value().map_or(0, |(_, to)| *to);
+        let noted = self.notes.last_key_value().map_or(0, |(offset, _)| *offset + 1);
+        self.coded >= code::METADATA_MAX / 4 * 3 && self.next >= ended.max(noted)
     }
 }

@@ -36,6 +36,11 @@ async fn ack(queue: &dyn Queue, deliveries: Vec<weir_runtime::queue::Delivery>) 
     assert!(queue.settle("h", batch).await.unwrap().is_empty());
 }
 
+/// The URL of a topic of its own, with a consumer group of its own: a group belongs to the cluster.
+fn topic(server: &Server, partitions: u32) -> String {
+    format!("{}&group={}", super::topic(server, partitions), fresh())
+}
+
 /// Asks again for as long as the broker is away.
 async fn again<T, F: Future<Output = Result<T, QueueError>>>(mut ask: impl FnMut() -> F) -> T {
     let asked = async {
@@ -287,4 +292,30 @@ async fn a_long_wait_holds_no_watermark_and_outlives_the_process() {
     ack(&*queue, came).await;
     assert_eq!(queue.depth().await.unwrap().events, Some(0));
     queue.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+async fn a_handler_may_read_two_topics_of_one_cluster() {
+    let group = fresh();
+    let url = || format!("{}&group={group}", super::topic(shared(), 1));
+    let (old, new) = (opened(&url(), None).await.unwrap(), opened(&url(), None).await.unwrap());
+    old.subscribe("h", Start::New).await.unwrap();
+    old.publish(vec![event("1", None)]).await.unwrap();
+    // The consumer group has a member by now, so that another's commit is refused.
+    let held = pull(&*old, 1).await;
+    new.subscribe("h", Start::New).await.unwrap();
+    new.publish(vec![event("2", None)]).await.unwrap();
+    let came = pull(&*new, 1).await;
+    assert_eq!(came[0].event.id, "2");
+    ack(&*new, came).await;
+    ack(&*old, held).await;
+    new.unsubscribe("h").await.unwrap();
+    assert_eq!(new.depth().await.unwrap().subscriptions, []);
+    old.publish(vec![event("3", None)]).await.unwrap();
+    let came = pull(&*old, 1).await;
+    assert_eq!(came[0].event.id, "3");
+    ack(&*old, came).await;
+    old.close().await;
+    new.close().await;
 }

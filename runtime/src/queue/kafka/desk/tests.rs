@@ -1,8 +1,9 @@
 //! What the desk does, step by step, without a broker.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::queue::{Settle, Settlement};
 
 const SLOT: Slot = Slot { retry: false, partition: 3 };
 const NOW: Timestamp = Timestamp(1_000_000);

@@ -86,6 +86,12 @@ fn it_takes_nothing_new_at_three_quarters() {
         offset += 2;
         window.commit();
     }
+    // Its next owner takes what it knew, or nothing would ever end.
+    let mut next = handed_over(&mut window);
+    next.commit();
+    assert!(!next.is_full());
+    (0..offset).for_each(|offset| drop(next.see(offset)));
+    assert!(next.is_full());
     let room = code::METADATA_MAX - window.commit().metadata.len();
     assert!((900..=1_024).contains(&room), "{room} bytes are left for what is in hand");
     // Far beyond it the commit still fits, and what it says is true.
