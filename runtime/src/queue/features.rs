@@ -74,6 +74,10 @@ pub fn promises() -> Vec<(&'static str, Features)> {
     all.extend([("jetstream", super::nats::stream::FEATURES), ("nats", super::nats::subject::FEATURES)]);
     #[cfg(feature = "nsq")]
     all.push(("nsq", super::nsq::FEATURES));
+    #[cfg(feature = "amqp")]
+    all.push(("amqp", super::amqp::FEATURES));
+    #[cfg(feature = "kafka")]
+    all.push(("kafka", super::kafka::FEATURES));
     #[cfg(feature = "mqtt")]
     all.push(("mqtt", super::later::Later::ALL.features(super::mqtt::FEATURES)));
     all
@@ -111,7 +115,7 @@ fn table() -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    #[cfg(all(feature = "mqtt", feature = "nats", feature = "nsq", feature = "redis"))]
+    #[cfg(all(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "nsq", feature = "redis"))]
     fn the_table_in_the_documents_is_what_adapters_promise() {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/queues.md");
         let text = std::fs::read_to_string(file).unwrap();

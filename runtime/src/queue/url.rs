@@ -143,7 +143,7 @@ impl QueueUrl {
             "kafka" | "kafka+ssl" => Ok(Self::Kafka(Box::new(super::kafka::url::TopicUrl::parse(text, base)?))),
             #[cfg(not(feature = "kafka"))]
             "kafka" | "kafka+ssl" => {
-                Err("this build has no Kafka (build it with the cargo feature `kafka`, or `full`)".to_owned())
+                Err("this build has no Kafka (build it with the cargo feature `kafka`)".to_owned())
             }
             #[cfg(feature = "amqp")]
             "amqp" | "amqps" => Ok(Self::Amqp(Box::new(super::amqp::url::AmqpUrl::parse(text, base)?))),

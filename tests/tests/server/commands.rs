@@ -56,7 +56,7 @@ fn publish_one_through_a_server() {
         (&["publish", "events", "--type", "t", "--data", "{"], "not JSON"),
         (&["publish", "events", "--type", "t", "--ext", "weirhops=1"], "weirhops"),
         (&["publish", "events", "--type", "t", "--delay", "10"], "--delay"),
-        (&["publish", "kafka://h/events", "--type", "t"], "not in this version yet"),
+        (&["publish", "pulsar://h/events", "--type", "t"], "not in this version yet"),
     ] {
         let ran = site.run(args);
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{args:?}: {ran:?}");

@@ -147,7 +147,7 @@ fn what_comes_later_is_refused_not_ignored() {
         (format!("include = [\"x.toml\"]\n{queue}"), "include"),
         (format!("[server]\nlisten = \"127.0.0.1:0\"\ntls = {{ cert = \"a\", key = \"b\" }}\n{queue}"), "tls"),
         (format!("[server]\nlisten = \"127.0.0.1:0\"\nstore = \"postgres://h\"\n{queue}"), "store"),
-        ("[queue.events]\nurl = \"kafka://h/events\"\n".to_owned(), "kafka"),
+        ("[queue.events]\nurl = \"pulsar://h/events\"\n".to_owned(), "pulsar"),
         (format!("{queue}key = \"partitionkey\"\n"), "key"),
         (format!("{queue}{it}trial = {{ events = 5 }}\n"), "trial"),
         (format!("{queue}{it}digest = \"sha256:00\"\n"), "digest"),

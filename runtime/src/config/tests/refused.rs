@@ -104,7 +104,7 @@ fn values_of_server() {
 fn values_of_queues() {
     let url = |url: &str| format!("[queue.q]\nurl = {url}");
     let told = |found: &str| format!("2:7 {found} → `queue.q.url` is not a queue URL of this version");
-    for wrong in ["'x'", "'disk:'", "'disk://h/x'", "'memory:x'", "'redis://h'", "'kafka://h/t'", "'disk:x?a=b'", "''"] {
+    for wrong in ["'x'", "'disk:'", "'disk://h/x'", "'memory:x'", "'redis://h'", "'pulsar://h/t'", "'disk:x?a=b'", "''"] {
         check(&url(wrong), &[&told(wrong)]);
     }
     check("[queue.q]", &["1:8 nothing → `queue.q.url` is missing"]);
