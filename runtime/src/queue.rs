@@ -329,6 +329,8 @@ pub struct Opening {
     pub name: String,
     /// The event type of messages that are not CloudEvents.
     pub kind: String,
+    /// The attribute whose value is written as the broker's key, where it has one; none: `partitionkey`.
+    pub key: Option<String>,
     /// Where a producer's own envelope has what: read where messages become events.
     pub map: Option<Arc<EventMap>>,
     /// The bound on its bytes, where the adapter has one.

@@ -79,6 +79,7 @@ pub fn opening(name: &str, max_size: u64) -> Opening {
         store: None,
         name: name.to_owned(),
         kind: config::KIND.to_owned(),
+        key: None,
         map: None,
         max_size_bytes: max_size,
         // Of no consequence to those that publish and ask; it tells them apart on a broker.

@@ -115,6 +115,7 @@ impl End {
         // What other producers put there is read as the server would.
         let opening = Opening {
             kind: known.kind.clone(),
+            key: known.key.clone(),
             map: known.map.clone(),
             group: config.server.group.clone(),
             ..direct::opening(queue, known.max_size)

@@ -73,6 +73,7 @@ fn opening() -> Opening {
         process: "tests".to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        key: None,
         map: None,
         store: None,
     }
