@@ -315,7 +315,7 @@ async fn subscribe(
             let failed = |error| StartError::Queue { name: queue_name.clone(), error };
             let deadline = handler.config.limits.deadline;
             if let Some(hold) = queue.features().hold.filter(|hold| deadline > *hold / 10 * 9) {
-                let (handler, queue) = (handler.name.clone(), queue_name.clone());
+                let (handler, queue) = (handler.name.to_string(), queue_name.clone());
                 return Err(StartError::Deadline { handler, queue, deadline, hold });
             }
             if handler.config.order_by.is_some() {

@@ -152,7 +152,7 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Whether the broker can be reached now; cheap, it asks nobody. For an embedded queue, whether its file can be used.
     fn health(&self) -> Health {
-        Health { connected_once: true, error: None }
+        Health { connected_once: true, ..Health::default() }
     }
 
     /// What takes publishes while the broker is away, and forwards them (surface.md §1, `fallback`).
@@ -200,12 +200,14 @@ pub trait Queue: Send + Sync + 'static {
 }
 
 /// What an adapter knows of its connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     /// It was reached, and all subscriptions are made.
     pub connected_once: bool,
     /// Why it can't be used now; none: it can.
     pub error: Option<String>,
+    /// Messages that came and found no room, since the queue was opened; none: the broker keeps what there is no room for.
+    pub dropped: Option<u64>,
 }
 
 /// An event on its way into a queue.
