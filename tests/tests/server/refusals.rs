@@ -179,7 +179,7 @@ fn what_comes_later_is_refused_not_ignored() {
 #[cfg_attr(without_nsq, ignore = "no nsqd on this machine: make tools")]
 fn a_handler_that_may_run_longer_than_its_queue_keeps_an_event_is_refused() {
     let nsqd = nsq::start("-max-msg-timeout=20s");
-    let site = Site::new(&one_handler(&format!("{}/orders", nsqd.url()), guests::SERVER_LOG, ""));
+    let site = Site::new(&one_handler(&format!("{}/orders?lease=10s", nsqd.url()), guests::SERVER_LOG, ""));
     let text = ["handler `it`", "deadline of 30s", "nine tenths of the 20s that queue `events` can keep"];
     check_refused(&site.run_within(&["serve"], SOON), 2, &text);
 }
