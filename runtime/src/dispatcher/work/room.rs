@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::UNSETTLED_MAX;
 use super::super::ended::ParkedFull;
-use super::Work;
+use super::{State, Work};
 
 /// How soon it is said again that `parked` is full: around the bound it fills with each that ends, which is no news.
 const FULL_AGAIN: Duration = Duration::from_secs(60);
@@ -29,9 +29,8 @@ impl Work {
         let mut state = self.state();
         let unsettled = state.ended.len() + state.settling;
         let room = state.allowed.saturating_sub(state.lanes.waiting() + state.running);
-        // While some still wait to be run, a pull can wait until it brings many at once: each costs a way to the broker and back. But it is
-        // to be back before those that wait have run, or runners stand still: of 256 on two cores, a quarter is early enough, half is not.
-        let gathers = state.lanes.waiting() > 0 && room < state.allowed / 4 && !state.is_filling();
+        // While some still wait to be run, a pull can wait until it brings many at once.
+        let gathers = state.lanes.waiting() > 0 && room < state.worth_a_pull() && !state.is_filling();
         if room == 0 || gathers || unsettled >= UNSETTLED_MAX {
             return 0;
         }
@@ -55,5 +54,18 @@ impl Work {
         let state = self.state();
         let longest = || state.lanes.longest().map(|(lane, count)| (lane.to_string(), count));
         state.full.then(|| ParkedFull { parked: state.lanes.parked(), longest: longest() })
+    }
+}
+
+impl State {
+    /// So many at once are worth a way to the broker and back, which is to be over before those that wait have run, or runners stand
+    /// still: of 256 on two cores, a quarter is early enough, half is not.
+    fn worth_a_pull(&self) -> usize {
+        self.allowed / 4
+    }
+
+    /// Whether one that has just ended made room worth a pull: told at that moment, and not for each that follows.
+    pub(super) fn makes_room(&self) -> bool {
+        self.lanes.waiting() == 0 || self.lanes.waiting() + self.running + self.worth_a_pull() == self.allowed
     }
 }

@@ -74,7 +74,7 @@ impl Work {
         if state.allowed == 0 {
             self.count_parked(state);
         }
-        if state.lanes.waiting() == 0 || !some {
+        if state.makes_room() || !some {
             self.room.notify_waiters();
         }
         self.tell(state);
