@@ -201,7 +201,7 @@ impl QueueUrl {
             #[cfg(feature = "kafka")]
             Self::Kafka(_) => "kafka",
             #[cfg(feature = "amqp")]
-            Self::Amqp(_) => "amqp",
+            Self::Amqp(url) => url.place.adapter(),
         }
     }
 }

@@ -126,12 +126,7 @@ impl Reading<'_> {
             let (due, relayed) = self.release();
             passing.extend(relayed);
             tokio::select! {
-                () = subscription.inbox.ended.cancelled(), if !subscription.quiet.is_cancelled() => {
-                    if !subscription.may_stop(&shared) {
-                        // What comes by itself is taken in until the connection ends.
-                        subscription.quiet.cancel();
-                        continue;
-                    }
+                () = subscription.inbox.ended.cancelled() => {
                     self.drain(&session, &mut streams).await;
                     return None;
                 }

@@ -17,7 +17,6 @@ use super::message::{Book, Raw};
 use super::plan::Means;
 use super::shared::Shared;
 use super::topology::Facts;
-use super::url::Kind;
 use crate::clock::Timestamp;
 use crate::queue::inbox::Inbox;
 use crate::queue::{Delivery, Position, QueueError, Tries};
@@ -91,7 +90,7 @@ pub(super) struct Subscription {
     pub(super) remembered: Mutex<HashMap<Position, (Timestamp, Tries)>>,
     /// What came by a channel that is gone, at most: it is asked for again.
     pub(super) lost: AtomicUsize,
-    /// Its reader takes in nothing more, or only what comes by itself.
+    /// Its reader takes in nothing more.
     pub(super) quiet: CancellationToken,
     /// What is being settled now.
     pub(super) settling: Mutex<HashSet<Position>>,
@@ -100,7 +99,7 @@ pub(super) struct Subscription {
 }
 
 impl Session {
-    /// Takes away what the server sends by itself, where that can be done. What it has sent still comes.
+    /// Takes away what the server sends by itself. What it has sent still comes.
     pub(super) async fn stop(&self) {
         let mut consumers = self.consumers.lock().await;
         consumers.prefetch = 0;
@@ -154,17 +153,6 @@ impl Subscription {
             limited,
             nack_is_free: shared.nack_is_free.load(Ordering::Relaxed),
             may_copy: shared.may_copy.load(Ordering::Relaxed),
-            may_stop: self.may_stop(shared),
-        }
-    }
-
-    /// Whether what the server sends by itself can be taken away. Before 4.0, what came from a quorum queue and is not settled when its
-    /// consumer is taken away is never delivered again when the channel ends: seen with 3.10.
-    pub(super) fn may_stop(&self, shared: &Shared) -> bool {
-        match self.facts().kind {
-            Some(Kind::Classic) => true,
-            Some(Kind::Quorum) => !shared.old.load(Ordering::Relaxed),
-            None => false,
         }
     }
 

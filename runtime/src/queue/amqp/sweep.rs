@@ -61,9 +61,7 @@ impl Subscription {
         }
         let idle = lock(&self.idle_since).get_or_insert_with(Instant::now).elapsed();
         let Some(session) = self.session().filter(|_| idle >= UNASKED_MAX) else { return };
-        if self.may_stop(shared) {
-            session.stop().await;
-        }
+        session.stop().await;
         if idle < IDLE_MAX {
             return;
         }

@@ -277,18 +277,23 @@ async fn nothing_is_sent_that_nobody_asks_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(without_rabbitmq, ignore = "no RabbitMQ 4 on this machine: make tools")]
-async fn two_handlers_of_one_queue_are_refused() {
-    let (server, name) = (shared(Release::New), fresh());
-    let queue = opened(&format!("{}/%2F/{name}", server.url()), None).await.unwrap();
-    queue.subscribe("weir-a", Start::New).await.unwrap();
-    let error = queue.subscribe("weir-b", Start::New).await.unwrap_err().to_string();
-    let url = format!("amqp://127.0.0.1:{}/%2F/{name}", server.port());
-    assert_eq!(
-        error,
-        format!(
-            "`{url}`: `weir-a` and `weir-b` both read this queue, and each would get only a part of it [bind a queue for each to an exchange: `?exchange=NAME`]"
-        )
-    );
+async fn two_handlers_of_one_queue_each_see_every_event() {
+    let queue = queue(shared(Release::New)).opened().await.unwrap();
+    for handler in ["weir-a", "weir-b"] {
+        queue.subscribe(handler, Start::New).await.unwrap();
+    }
+    publish(&*queue, "1", None).await.unwrap();
+    let (mine, other) = (pull(&*queue, "weir-a").await, pull(&*queue, "weir-b").await);
+    assert_eq!((mine.event.id.as_str(), other.event.id.as_str()), ("1", "1"));
+    settle(&*queue, "weir-a", mine, Settle::Ack).await;
+    // A retry is a copy for the one that asked for it.
+    settle(&*queue, "weir-b", other, Settle::Retry { due: clock::now(), tries: failed(1) }).await;
+    let again = pull(&*queue, "weir-b").await;
+    assert_eq!((again.event.id.as_str(), again.tries), ("1", failed(1)));
+    settle(&*queue, "weir-b", again, Settle::Ack).await;
+    for handler in ["weir-a", "weir-b"] {
+        nothing_comes(&*queue, handler).await;
+    }
     queue.close().await;
 }
 
