@@ -127,6 +127,9 @@ impl Reading<'_> {
             passing.extend(relayed);
             tokio::select! {
                 () = subscription.inbox.ended.cancelled() => {
+                    // What is published and not acknowledged would be published again by the next who reads; what comes after is given back.
+                    let passed = async { while passing.next().await.is_some() {} };
+                    let _ = tokio::time::timeout(DRAIN_MAX, passed).await;
                     self.drain(&session, &mut streams).await;
                     return None;
                 }
@@ -168,7 +171,11 @@ impl Reading<'_> {
         let subscription = &self.subscription;
         let missing = match subscription.is_relay {
             true => RELAYED_MAX.saturating_sub(subscription.held() + passing),
-            false => subscription.inbox.hold().missing() + subscription.still_lost(session.number),
+            false => {
+                // Counted before: both look into the inbox, and a look is not over before its statement is.
+                let lost = subscription.still_lost(session.number);
+                subscription.inbox.hold().missing() + lost
+            }
         };
         if missing == 0 || subscription.inbox.ended.is_cancelled() {
             return Ok(());

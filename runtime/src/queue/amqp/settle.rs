@@ -71,7 +71,7 @@ impl Subscription {
         let mut settling = Settling { subscription: self, positions: Vec::new() };
         let sent = plan.sent.into_iter().filter(|(settlement, _)| settling.begin(settlement.position));
         let (ours, gone): (Vec<_>, Vec<_>) = sent.partition(|(_, token)| token.session == session.number);
-        if self.inbox.hold().wanted() == 0 {
+        if !ours.is_empty() && !self.is_asked(session.number) {
             // Room that this makes would be filled with what nobody asks for here.
             session.stop().await;
         }

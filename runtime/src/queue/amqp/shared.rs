@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use lapin::Error;
 use tokio::sync::mpsc;
@@ -19,7 +20,10 @@ use super::url::{AmqpUrl, Exchange, Place};
 use crate::clock;
 use crate::queue::fanout::READER;
 use crate::queue::wrapping::Wrapping;
-use crate::queue::{Opening, Publish, QueueError, Start};
+use crate::queue::{Opening, Publish, QueueError, Start, timer};
+
+/// What is due as soon as this is waited for before it is sent: the way through a queue takes as long, and a copy more.
+const SOON: Duration = Duration::from_millis(20);
 
 /// One place on a server.
 pub(super) struct Shared {
@@ -221,6 +225,11 @@ impl Shared {
         }
         if batch.is_empty() {
             return Ok(());
+        }
+        let now = clock::now();
+        let soon = batch.iter().filter_map(|publish| publish.due).filter(|due| *due > now && *due <= now.after(SOON)).max();
+        if let Some(soon) = soon {
+            timer::until(Some(soon), std::future::pending()).await;
         }
         // Until everything is made, nothing is taken that would go nowhere.
         let live = self.reading.up()?;

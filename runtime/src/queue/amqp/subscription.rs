@@ -102,6 +102,9 @@ impl Session {
     /// Takes away what the server sends by itself. What it has sent still comes.
     pub(super) async fn stop(&self) {
         let mut consumers = self.consumers.lock().await;
+        if consumers.tags.is_empty() {
+            return;
+        }
         consumers.prefetch = 0;
         consumers.asking += 1;
         for tag in std::mem::take(&mut consumers.tags) {
@@ -184,6 +187,11 @@ impl Subscription {
         let lost = self.inbox.hold().iter().filter(|(_, held)| held.token.session != session).count();
         self.lost.store(lost, Ordering::Relaxed);
         lost
+    }
+
+    /// Whether somebody asks for more, or what was lost with its channel has not come again.
+    pub(super) fn is_asked(&self, session: u64) -> bool {
+        self.still_lost(session) > 0 || self.inbox.hold().wanted() > 0
     }
 
     /// Whether it is being settled now.

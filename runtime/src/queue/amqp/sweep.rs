@@ -55,12 +55,13 @@ impl Subscription {
 
     /// When nobody asks for more: the server sends nothing more, and after a while others get what it has sent.
     async fn give_back_idle(&self, shared: &Shared) {
-        if self.inbox.hold().wanted() > 0 {
+        let session = self.session();
+        if self.is_asked(session.as_ref().map_or(0, |session| session.number)) {
             *lock(&self.idle_since) = None;
             return;
         }
         let idle = lock(&self.idle_since).get_or_insert_with(Instant::now).elapsed();
-        let Some(session) = self.session().filter(|_| idle >= UNASKED_MAX) else { return };
+        let Some(session) = session.filter(|_| idle >= UNASKED_MAX) else { return };
         session.stop().await;
         if idle < IDLE_MAX {
             return;
