@@ -14,6 +14,7 @@
 
 mod arrival;
 mod depth;
+pub(super) mod floor;
 mod link;
 mod message;
 mod plan;

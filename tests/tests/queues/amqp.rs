@@ -96,10 +96,23 @@ macro_rules! suite {
     };
 }
 
+/// The same as classic queues.
+fn classic_queue(server: &Server) -> Spot {
+    Spot::new(format!("{}/%2F/{}?queue-type=classic", server.url(), fresh()))
+}
+
+fn classic_exchange(server: &Server) -> Spot {
+    Spot::new(format!("{}/%2F?exchange={}&queue-type=classic", server.url(), fresh()))
+}
+
 suite!(queue_on_old, Release::Old, queue, without_rabbitmq_old, skips: ["each_subscription_sees_all"]);
 suite!(queue_on_new, Release::New, queue, without_rabbitmq, skips: ["each_subscription_sees_all"]);
 suite!(exchange_on_old, Release::Old, exchange, without_rabbitmq_old, skips: []);
 suite!(exchange_on_new, Release::New, exchange, without_rabbitmq, skips: []);
+suite!(classic_queue_on_old, Release::Old, classic_queue, without_rabbitmq_old, skips: ["each_subscription_sees_all"]);
+suite!(classic_queue_on_new, Release::New, classic_queue, without_rabbitmq, skips: ["each_subscription_sees_all"]);
+suite!(classic_exchange_on_old, Release::Old, classic_exchange, without_rabbitmq_old, skips: []);
+suite!(classic_exchange_on_new, Release::New, classic_exchange, without_rabbitmq, skips: []);
 
 /// The same with a server of its own, that is killed.
 mod restarts {

@@ -249,7 +249,8 @@ impl Target {
         }
     }
 
-    async fn connect(&self) -> Result<(Connection, Option<std::net::TcpStream>), Problem> {
+    /// Connects and logs in; the socket once more, to end it without a word.
+    pub(super) async fn connect(&self) -> Result<(Connection, Option<std::net::TcpStream>), Problem> {
         let secure = match self.url.tls {
             true => Some(self.tls().await?),
             false => None,

@@ -198,7 +198,7 @@ impl Shared {
 }
 
 /// How a queue that is read from is made.
-fn arguments(kind: Kind) -> FieldTable {
+pub(super) fn arguments(kind: Kind) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text(kind_name(kind)));
     if kind == Kind::Quorum {

@@ -46,7 +46,7 @@ fn text(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
-fn failed(failed: u32) -> Tries {
+pub(super) fn failed(failed: u32) -> Tries {
     Tries { failed, ..Tries::default() }
 }
 
@@ -144,7 +144,7 @@ async fn an_unroutable_publish_is_an_error() {
     good.close().await;
 }
 
-async fn publish_id(queue: &dyn Queue, number: u32) -> Result<(), QueueError> {
+pub(super) async fn publish_id(queue: &dyn Queue, number: u32) -> Result<(), QueueError> {
     publish(queue, &number.to_string(), None).await
 }
 
