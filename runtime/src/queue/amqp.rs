@@ -232,9 +232,7 @@ impl Queue for AmqpQueue {
     }
 
     fn lapsed<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Vec<Position>> {
-        Box::pin(async move {
-            self.shared.find_or_adopt(subscription).inbox.lapsed().await
-        })
+        Box::pin(async move { self.shared.find_or_adopt(subscription).inbox.lapsed().await })
     }
 
     fn holds(&self, subscription: &str, position: Position) -> bool {

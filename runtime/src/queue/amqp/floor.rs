@@ -84,7 +84,8 @@ impl AmqpFloor {
         while left > 0 {
             let mut confirms = Vec::new();
             for _ in 0..left.min(UNCONFIRMED_MAX) {
-                let (key, options, properties) = (self.queue.as_str().into(), BasicPublishOptions::default(), &message.properties);
+                let (key, options, properties) =
+                    (self.queue.as_str().into(), BasicPublishOptions::default(), &message.properties);
                 confirms.push(channel.basic_publish("".into(), key, options, &message.body, properties.clone()).await?);
             }
             left -= left.min(UNCONFIRMED_MAX);
@@ -129,7 +130,8 @@ impl Floor for AmqpFloor {
         let waits = Step::queues(&self.beside);
         for queue in waits.chain([self.beside.clone(), self.queue.clone()]) {
             // The server takes what is not there for removed.
-            let removed = async |channel: &Channel| channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
+            let removed =
+                async |channel: &Channel| channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
             self.on_channel(removed)?;
         }
         let closed = self.runtime.block_on(self.connection.close(200, "done".into()));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use lapin::options::BasicCancelOptions;
@@ -50,7 +50,8 @@ pub(super) struct Parked {
 pub(super) struct Session {
     pub(super) number: u64,
     pub(super) channel: Channel,
-    pub(super) since: Instant,
+    /// When the queue first answered on it: one that has just been started again does not for a while, to nobody.
+    pub(super) answered: OnceLock<Instant>,
     /// Who changes them waits for the server.
     pub(super) consumers: tokio::sync::Mutex<Consumers>,
 }

@@ -265,7 +265,9 @@ fn limit_warning(name: &str, limit: Option<i64>) -> Option<String> {
         Some(LIMIT_TOLD..) => return None,
         Some(limit @ 0..) => format!("drops a message by itself after {limit} deliveries"),
         Some(_) => "has no limit of deliveries on RabbitMQ 4, and before that drops whatever comes back once".to_owned(),
-        None => "has no `x-delivery-limit`: RabbitMQ 4 drops a message by itself after 20 deliveries, or as a policy says".to_owned(),
+        None => {
+            "has no `x-delivery-limit`: RabbitMQ 4 drops a message by itself after 20 deliveries, or as a policy says".to_owned()
+        }
     };
     Some(format!(
         "queue `{name}` {drops}, or sends it where its dead letters go, while Weir may still try it [make it anew with `x-delivery-limit` {DELIVERY_LIMIT}]"
