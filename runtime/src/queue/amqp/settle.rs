@@ -71,8 +71,10 @@ impl Subscription {
         let mut settling = Settling { subscription: self, positions: Vec::new() };
         let sent = plan.sent.into_iter().filter(|(settlement, _)| settling.begin(settlement.position));
         let (ours, gone): (Vec<_>, Vec<_>) = sent.partition(|(_, token)| token.session == session.number);
-        if !ours.is_empty() && !self.is_asked(session.number) {
-            // Room that this makes would be filled with what nobody asks for here.
+        let gives_back = ours.iter().any(|(settlement, _)| settlement.settle == Settle::Return);
+        if gives_back && !self.is_asked(session.number) {
+            // It would come straight back into the room that it leaves. What comes in place of something else is asked for soon, or stopped
+            // by the sweep: to take consumers away costs more than it.
             session.stop().await;
         }
         let settled = tokio::time::timeout(SETTLE_MAX, self.settle_on(shared, &session, ours)).await;
