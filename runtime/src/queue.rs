@@ -359,7 +359,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         #[cfg(feature = "mqtt")]
         url::QueueUrl::Mqtt(url) => Ok(later::over(mqtt::MqttQueue::open(url, &opening).await?, mqtt::later(url), &opening)),
         #[cfg(feature = "amqp")]
-        url::QueueUrl::Amqp(url) => Ok(amqp::AmqpQueue::open(url, &opening).await?),
+        url::QueueUrl::Amqp(url) => amqp::open(url, &opening).await,
         #[cfg(feature = "nats")]
         url::QueueUrl::Nats(url) => nats::open(url, &opening).await,
         #[cfg(feature = "nsq")]

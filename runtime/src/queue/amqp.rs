@@ -1,5 +1,5 @@
 //! `amqp://…/vhost/queue`, `?exchange=e`: RabbitMQ (delivery.md §13). An exchange is read through a queue for each handler; a queue is
-//! one reading, whoever handles what comes.
+//! one reading, and [`open`] puts [`Fanout`] over it.
 //!
 //! Everything is published with confirms, and what no queue takes is an error. What is settled is settled once the server has answered a
 //! question that was asked after it. A retry is a copy, which carries the tries behind it, in a queue in which it waits; it is confirmed
@@ -14,6 +14,7 @@
 
 mod arrival;
 mod depth;
+pub(super) mod floor;
 mod link;
 mod message;
 mod plan;
@@ -41,6 +42,7 @@ use self::link::State;
 use self::problem::Problem;
 use self::shared::Shared;
 use self::url::{AmqpUrl, Place};
+use super::fanout::Fanout;
 use super::{BoxFuture, Delivery, Depth, Features, Health, Opening, Position, Publish, Queue, QueueError, Settlement, Start};
 
 /// What an exchange with a queue for each handler promises.
@@ -58,6 +60,14 @@ pub const FEATURES: Features = Features {
     ..Features::LASTING
 };
 
+/// What a queue that several handlers read promises.
+pub const QUEUE_FEATURES: Features = Features {
+    groups: false,
+    // They begin with what waits.
+    history: true,
+    ..FEATURES
+};
+
 /// How long closing may take: what is not given back by then comes again with the end of the connection.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -72,6 +82,18 @@ pub struct AmqpQueue {
     /// Connections, publishing, and what is looked at now and then.
     tasks: Mutex<JoinSet<()>>,
     ended: OnceCell<()>,
+}
+
+/// Opens a place, for any number of handlers.
+///
+/// # Errors
+/// As [`AmqpQueue::open`].
+pub async fn open(url: &AmqpUrl, opening: &Opening) -> Result<Arc<dyn Queue>, QueueError> {
+    let queue = AmqpQueue::open(url, opening).await?;
+    Ok(match url.place {
+        Place::Exchange(_) => queue,
+        Place::Queue(_) => Fanout::over(queue, opening),
+    })
 }
 
 impl AmqpQueue {
@@ -116,7 +138,7 @@ impl AmqpQueue {
         if self.shared.closed.is_cancelled() {
             return Err(QueueError::Closed);
         }
-        let subscription = self.shared.find_or_adopt(name)?;
+        let subscription = self.shared.find_or_adopt(name);
         if !subscription.reading.swap(true, Ordering::Relaxed) {
             lock(&self.readers).spawn(reader::read(Arc::clone(&self.shared), Arc::clone(&subscription)));
         }
@@ -127,7 +149,7 @@ impl AmqpQueue {
         if self.shared.closed.is_cancelled() {
             return Err(QueueError::Closed);
         }
-        let settled = self.shared.find_or_adopt(name)?.settle(&self.shared, batch).await;
+        let settled = self.shared.find_or_adopt(name).settle(&self.shared, batch).await;
         // What fails because all ends is given back by that.
         settled.map_err(|error| if self.shared.closed.is_cancelled() { QueueError::Closed } else { error })
     }
@@ -155,10 +177,7 @@ impl AmqpQueue {
             Err(_) => tracing::warn!(queue = %name, "what is held was not given back in time, it comes again as tried"),
         }
         let ends = async {
-            match subscriptions.iter().chain(&self.shared.relay).all(|subscription| subscription.may_stop(&self.shared)) {
-                true => self.shared.reading.end().await,
-                false => self.shared.reading.cut(),
-            }
+            self.shared.reading.end().await;
             self.shared.publishing.end().await;
         };
         // A server that does not answer sees the connection end.
@@ -201,8 +220,11 @@ impl Queue for AmqpQueue {
     }
 
     fn features(&self) -> Features {
-        let groups = matches!(self.shared.url().place, Place::Exchange(_));
-        Features { groups, hold: Some(self.shared.url().hold), ..FEATURES }
+        let promised = match self.shared.url().place {
+            Place::Exchange(_) => FEATURES,
+            Place::Queue(_) => QUEUE_FEATURES,
+        };
+        Features { hold: Some(self.shared.url().hold), ..promised }
     }
 
     fn window(&self, subscription: &str, most: NonZeroUsize) {
@@ -210,16 +232,11 @@ impl Queue for AmqpQueue {
     }
 
     fn lapsed<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, Vec<Position>> {
-        Box::pin(async move {
-            match self.shared.find_or_adopt(subscription) {
-                Ok(subscription) => subscription.inbox.lapsed().await,
-                Err(_) => std::future::pending().await,
-            }
-        })
+        Box::pin(async move { self.shared.find_or_adopt(subscription).inbox.lapsed().await })
     }
 
     fn holds(&self, subscription: &str, position: Position) -> bool {
-        self.shared.find_or_adopt(subscription).is_ok_and(|subscription| subscription.holds(position))
+        self.shared.find_or_adopt(subscription).holds(position)
     }
 
     fn health(&self) -> Health {

@@ -75,7 +75,7 @@ pub fn promises() -> Vec<(&'static str, Features)> {
     #[cfg(feature = "nsq")]
     all.push(("nsq", super::nsq::FEATURES));
     #[cfg(feature = "amqp")]
-    all.push(("amqp", super::amqp::FEATURES));
+    all.extend([("amqp", super::amqp::FEATURES), ("amqp-queue", super::amqp::QUEUE_FEATURES)]);
     #[cfg(feature = "kafka")]
     all.push(("kafka", super::kafka::FEATURES));
     #[cfg(feature = "mqtt")]

@@ -45,6 +45,11 @@ pub fn open(url: &QueueUrl) -> Result<Option<Beside>, QueueError> {
             let (url, floor) = super::mqtt::floor::open(url)?;
             Ok(Some((QueueUrl::Mqtt(Box::new(url)), Box::new(floor))))
         }
+        #[cfg(feature = "amqp")]
+        QueueUrl::Amqp(url) => {
+            let (url, floor) = super::amqp::floor::open(url)?;
+            Ok(Some((QueueUrl::Amqp(Box::new(url)), Box::new(floor))))
+        }
         _ => Ok(None),
     }
 }

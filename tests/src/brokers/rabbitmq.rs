@@ -16,17 +16,19 @@ pub enum Release {
     New,
 }
 
-/// Who may what: `guest` everything; `reader` reads, and neither makes nor publishes anything; `stranger` has no virtual host at all.
+/// Who may what: `guest` everything; `reader` reads, and neither makes nor publishes anything; `writer` only publishes; `stranger` has no virtual host at all.
 const DEFINITIONS: &str = r#"{
     "users": [
         {"name": "guest", "password": "guest", "tags": "administrator"},
         {"name": "reader", "password": "s3cret", "tags": ""},
+        {"name": "writer", "password": "s3cret", "tags": ""},
         {"name": "stranger", "password": "s3cret", "tags": ""}
     ],
     "vhosts": [{"name": "/"}],
     "permissions": [
         {"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
-        {"user": "reader", "vhost": "/", "configure": "", "write": "", "read": ".*"}
+        {"user": "reader", "vhost": "/", "configure": "", "write": "", "read": ".*"},
+        {"user": "writer", "vhost": "/", "configure": "", "write": ".*", "read": ""}
     ]
 }"#;
 

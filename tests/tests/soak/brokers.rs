@@ -1,5 +1,6 @@
 //! The adapters: a broker for each, and the URL of a queue on it.
 
+use weir_tests::brokers::rabbitmq::{self, Release};
 use weir_tests::brokers::{kafka, mosquitto, nats, nsq, server};
 use weir_tests::redis::{Keeps, RedisServer};
 
@@ -85,4 +86,20 @@ fn kafka_topic() {
     let kafka = kafka::start("");
     let url = format!("{}/soak?partitions=4&lease=5s", kafka.url());
     Soak::new("kafka", &url).run(kafka);
+}
+
+#[test]
+#[cfg_attr(without_rabbitmq_old, ignore = "no RabbitMQ of the distribution on this machine: make tools")]
+fn rabbitmq_old_queue() {
+    let rabbitmq = rabbitmq::start(Release::Old, "");
+    let url = format!("{}/%2F/soak", rabbitmq.url());
+    Soak::new("rabbitmq 3.10 queue", &url).run(rabbitmq);
+}
+
+#[test]
+#[cfg_attr(without_rabbitmq, ignore = "no RabbitMQ 4 on this machine: make tools")]
+fn rabbitmq_exchange() {
+    let rabbitmq = rabbitmq::start(Release::New, "");
+    let url = format!("{}/%2F?exchange=soak", rabbitmq.url());
+    Soak::new("rabbitmq 4 exchange", &url).run(rabbitmq);
 }

@@ -21,7 +21,7 @@ use super::subscription::{Session, Token};
 use super::topology::Facts;
 use super::url::{Kind, Place};
 use crate::clock::{self, Timestamp};
-use crate::queue::Delivery;
+use crate::queue::{Delivery, Tries};
 
 /// How soon what could not be passed on is tried again.
 const PASS_AGAIN: Duration = Duration::from_secs(5);
@@ -34,6 +34,26 @@ pub(super) enum Taken {
     Later(Timestamp, Delivery, Token),
     /// It goes elsewhere, and is done with here.
     Passed(BoxFuture<'static, ()>),
+}
+
+/// What is held under the name of a message that comes.
+enum Seen {
+    /// It came by the same channel.
+    Here,
+    /// It came by one that is gone, with these tries behind it.
+    Lost(Tries),
+    /// It only has the same name.
+    Other,
+}
+
+impl Seen {
+    fn of(held: &Token, session: u64, came: &Raw) -> Self {
+        match held.session == session {
+            true => Self::Here,
+            false if held.raw.body == came.body => Self::Lost(held.before),
+            false => Self::Other,
+        }
+    }
 }
 
 impl Reading<'_> {
@@ -56,15 +76,15 @@ impl Reading<'_> {
             }
             None => due,
         };
-        let held = subscription.inbox.hold().get_mut(book.position).map(|held| (held.token.session, held.token.before));
+        let seen = subscription.inbox.hold().get_mut(book.position).map(|held| Seen::of(&held.token, session.number, &raw));
         let (mut again, mut early) = (false, false);
-        match held {
+        match seen {
             // The copy is quicker than the settlement of the original.
-            Some((number, _)) if number == session.number && subscription.is_settling(book.position) => early = true,
-            // Another message that says it is the same: a copy of somebody else's making, or of a process that was killed between copy and ack.
-            Some((number, _)) if number == session.number => book.position = message::other(book.position, number, delivery_tag),
+            Some(Seen::Here) if subscription.is_settling(book.position) => early = true,
             // It was lost with a connection, and still runs here.
-            Some((_, tries)) => (before, again) = (tries, true),
+            Some(Seen::Lost(tries)) if redelivered => (before, again) = (tries, true),
+            // Another message that says it is the same: a copy of somebody else's making, or of a process that was killed between copy and ack.
+            Some(_) => book.position = message::other(book.position, session.number, delivery_tag),
             None => {}
         }
         let event = Arc::new(message::event(&raw, &book, &shared.wrapping));
@@ -178,7 +198,7 @@ fn lost_deliveries(book: &Book, redelivered: bool, waits: bool) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::{Position, Tries};
+    use crate::queue::Position;
 
     fn book(delivered: Option<u32>, acquired: bool) -> Book {
         Book {

@@ -26,7 +26,7 @@ use crate::config::Secret;
 use crate::queue::QueueError;
 
 /// Waits between attempts: doubled from the first to the longest, each shortened by chance to at least half.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 /// Longest that connecting and logging in may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -249,7 +249,8 @@ impl Target {
         }
     }
 
-    async fn connect(&self) -> Result<(Connection, Option<std::net::TcpStream>), Problem> {
+    /// Connects and logs in; the socket once more, to end it without a word.
+    pub(super) async fn connect(&self) -> Result<(Connection, Option<std::net::TcpStream>), Problem> {
         let secure = match self.url.tls {
             true => Some(self.tls().await?),
             false => None,

@@ -16,9 +16,6 @@ pub(super) struct Means {
     pub(super) nack_is_free: bool,
     /// Copies can be published, and queues to wait in be made.
     pub(super) may_copy: bool,
-    /// What the server sends by itself can be taken away; else what is given back would come straight back, and count when this process is
-    /// killed: so it waits for a moment.
-    pub(super) may_stop: bool,
 }
 
 /// What is done with a delivery.
@@ -53,7 +50,7 @@ pub(super) fn action(settle: Settle, before: Tries, means: Means, now: Timestamp
     match settle {
         Settle::Ack => Action::Ack,
         Settle::Return if means.nack_is_free || !means.may_copy => Action::Nack,
-        Settle::Return => Action::Copy { tries: before, due: None, step: (!means.may_stop).then_some(Step::FIRST) },
+        Settle::Return => Action::Copy { tries: before, due: None, step: None },
         Settle::Retry { due, tries } => {
             let counted = Tries { failed: before.failed.saturating_add(1), ..before };
             let counts = means.kind == Some(Kind::Quorum) && !means.limited;
@@ -74,7 +71,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000);
-    const QUORUM: Means = Means { kind: Some(Kind::Quorum), limited: false, nack_is_free: false, may_copy: true, may_stop: true };
+    const QUORUM: Means = Means { kind: Some(Kind::Quorum), limited: false, nack_is_free: false, may_copy: true };
 
     fn failed(failed: u32) -> Tries {
         Tries { failed, ..Tries::default() }
@@ -84,8 +81,6 @@ mod tests {
     fn what_is_given_back_costs_no_try() {
         let of = |means| action(Settle::Return, failed(2), means, NOW);
         assert_eq!(of(QUORUM), Action::Copy { tries: failed(2), due: None, step: None });
-        let waits = Action::Copy { tries: failed(2), due: None, step: Some(Step::FIRST) };
-        assert_eq!(of(Means { may_stop: false, ..QUORUM }), waits);
         assert_eq!(of(Means { nack_is_free: true, ..QUORUM }), Action::Nack);
         assert_eq!(of(Means { may_copy: false, ..QUORUM }), Action::Nack);
         assert_eq!(action(Settle::Ack, failed(2), QUORUM, NOW), Action::Ack);

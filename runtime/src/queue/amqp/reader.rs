@@ -3,13 +3,14 @@
 //! The server sends by itself up to a bound that can't be lowered, only taken away: so it is given as many as are held and asked for, and
 //! taken away when nobody asks for more. What was sent to a process that dies counts as tried, whether it ran or not.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesUnordered, SelectAll};
 use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::Consumer;
 use lapin::message::Delivery as Came;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -34,6 +35,9 @@ const PREFETCH_MAX: usize = 65_535;
 
 /// How soon it is looked again whether what is being settled is settled.
 pub(super) const SETTLED_SOON: Duration = Duration::from_millis(3);
+
+/// How long a queue may take to answer: one that has lost its leader does not.
+const ASK_MAX: Duration = Duration::from_secs(15);
 
 /// How long the messages that were sent to a queue that is closed are waited for.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -126,12 +130,10 @@ impl Reading<'_> {
             let (due, relayed) = self.release();
             passing.extend(relayed);
             tokio::select! {
-                () = subscription.inbox.ended.cancelled(), if !subscription.quiet.is_cancelled() => {
-                    if !subscription.may_stop(&shared) {
-                        // What comes by itself is taken in until the connection ends.
-                        subscription.quiet.cancel();
-                        continue;
-                    }
+                () = subscription.inbox.ended.cancelled() => {
+                    // What is published and not acknowledged would be published again by the next who reads; what comes after is given back.
+                    let passed = async { while passing.next().await.is_some() {} };
+                    let _ = tokio::time::timeout(DRAIN_MAX, passed).await;
                     self.drain(&session, &mut streams).await;
                     return None;
                 }
@@ -161,7 +163,7 @@ impl Reading<'_> {
         let session = Arc::new(Session {
             number,
             channel,
-            since: Instant::now(),
+            answered: OnceLock::new(),
             consumers: tokio::sync::Mutex::new(Consumers::default()),
         });
         *lock(&self.subscription.session) = Some(Arc::clone(&session));
@@ -173,7 +175,11 @@ impl Reading<'_> {
         let subscription = &self.subscription;
         let missing = match subscription.is_relay {
             true => RELAYED_MAX.saturating_sub(subscription.held() + passing),
-            false => subscription.inbox.hold().missing() + subscription.still_lost(session.number),
+            false => {
+                // Counted before: both look into the inbox, and a look is not over before its statement is.
+                let lost = subscription.still_lost(session.number);
+                subscription.inbox.hold().missing() + lost
+            }
         };
         if missing == 0 || subscription.inbox.ended.is_cancelled() {
             return Ok(());
@@ -189,10 +195,16 @@ impl Reading<'_> {
             return Ok(());
         }
         let prefetch = u16::try_from(more).unwrap_or(u16::MAX);
-        let wrong = |error: lapin::Error| self.refused(&error);
-        session.channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(wrong)?;
-        let (queue, options) = (subscription.queue.as_str().into(), BasicConsumeOptions::default());
-        let consumer = session.channel.basic_consume(queue, "".into(), options, FieldTable::default()).await.map_err(wrong)?;
+        let consumer = match tokio::time::timeout(ASK_MAX, consume(session, &subscription.queue, prefetch)).await {
+            Ok(consumer) => consumer.map_err(|error| self.refused(&error))?,
+            Err(_) => {
+                let (url, queue) = (self.shared.shown(), &subscription.queue);
+                return Err(Problem::Away(format!(
+                    "`{url}`: queue `{queue}` does not answer [it may have no leader: rabbitmqctl list_queues name state]"
+                )));
+            }
+        };
+        session.answered.get_or_init(Instant::now);
         let (tag, asking) = (consumer.tag(), consumers.asking);
         consumers.tags.push(tag.clone());
         consumers.prefetch += more;
@@ -298,6 +310,11 @@ impl Reading<'_> {
         // What does not come in time is given back by the end of the channel.
         let _ = tokio::time::timeout(DRAIN_MAX, drained).await;
     }
+}
+
+async fn consume(session: &Session, queue: &str, prefetch: u16) -> lapin::Result<Consumer> {
+    session.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    session.channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
 }
 
 /// What is asked for, and what came of it.

@@ -20,10 +20,6 @@ use crate::queue::{Delivery, Position, QueueError, Settle, Settlement};
 /// How long the server may take to answer a settlement; a connection that is silent for longer is noticed by its heartbeat.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
-/// How often what is held is given back at the end, where the server can't be kept from sending more; and the pause between.
-const LEAVE_ROUNDS: usize = 3;
-const LEAVE_PAUSE: Duration = Duration::from_millis(50);
-
 /// What one call settles.
 struct Sorted {
     plain: Vec<(Position, Token, Action)>,
@@ -75,8 +71,10 @@ impl Subscription {
         let mut settling = Settling { subscription: self, positions: Vec::new() };
         let sent = plan.sent.into_iter().filter(|(settlement, _)| settling.begin(settlement.position));
         let (ours, gone): (Vec<_>, Vec<_>) = sent.partition(|(_, token)| token.session == session.number);
-        if self.inbox.hold().wanted() == 0 && self.may_stop(shared) {
-            // Room that this makes would be filled with what nobody asks for here.
+        let gives_back = ours.iter().any(|(settlement, _)| settlement.settle == Settle::Return);
+        if gives_back && !self.is_asked(session.number) {
+            // It would come straight back into the room that it leaves. What comes in place of something else is asked for soon, or stopped
+            // by the sweep: to take consumers away costs more than it.
             session.stop().await;
         }
         let settled = tokio::time::timeout(SETTLE_MAX, self.settle_on(shared, &session, ours)).await;
@@ -176,21 +174,8 @@ impl Subscription {
         heard.map(drop).map_err(|error| shared.problem(&error))
     }
 
-    /// Gives back all that is held, with what it waits for. Where the server can't be kept from sending more into the room that this makes,
-    /// that goes back too, but not for ever: the end of the connection gives back the rest.
+    /// Gives back all that is held, with what it waits for. Its reader has ended.
     pub(super) async fn leave(&self, shared: &Shared) -> Result<(), QueueError> {
-        let rounds = if self.may_stop(shared) { 1 } else { LEAVE_ROUNDS };
-        for round in 0..rounds {
-            self.leave_once(shared).await?;
-            if round + 1 < rounds {
-                // What comes into that room comes at once, or not at all.
-                tokio::time::sleep(LEAVE_PAUSE).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn leave_once(&self, shared: &Shared) -> Result<(), QueueError> {
         let parked = std::mem::take(&mut *lock(&self.parked));
         let mut batch: Vec<Settlement> = Vec::new();
         for ((due, _), Parked { delivery, token }) in parked {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use lapin::Error;
 use tokio::sync::mpsc;
@@ -17,8 +18,12 @@ use super::steps::Step;
 use super::subscription::Subscription;
 use super::url::{AmqpUrl, Exchange, Place};
 use crate::clock;
+use crate::queue::fanout::READER;
 use crate::queue::wrapping::Wrapping;
-use crate::queue::{Opening, Publish, QueueError, Start};
+use crate::queue::{Opening, Publish, QueueError, Start, timer};
+
+/// What is due as soon as this is waited for before it is sent: the way through a queue takes as long, and a copy more.
+const SOON: Duration = Duration::from_millis(20);
 
 /// One place on a server.
 pub(super) struct Shared {
@@ -41,8 +46,6 @@ pub(super) struct Shared {
     pub(super) closed: CancellationToken,
     /// Nothing any more.
     pub(super) over: CancellationToken,
-    /// A server before 4.0: it has no default limit of deliveries.
-    pub(super) old: AtomicBool,
     /// What is given back counts as no delivery: the server was seen to tell the two apart.
     pub(super) nack_is_free: AtomicBool,
     /// Copies can be published, and queues to wait in be made.
@@ -81,7 +84,6 @@ impl Shared {
             relay,
             closed,
             over: CancellationToken::new(),
-            old: AtomicBool::new(false),
             nack_is_free: AtomicBool::new(false),
             may_copy: AtomicBool::new(true),
             message_max: AtomicU64::new(u64::MAX),
@@ -119,38 +121,37 @@ impl Shared {
     }
 
     /// A reading by its name; one that is not known is found on the server.
-    pub(super) fn find_or_adopt(&self, name: &str) -> Result<Arc<Subscription>, QueueError> {
-        let mut subscriptions = lock(&self.subscriptions);
+    pub(super) fn find_or_adopt(&self, name: &str) -> Arc<Subscription> {
+        let (name, mut subscriptions) = (self.reading_of(name), lock(&self.subscriptions));
         if let Some(known) = subscriptions.get(name) {
-            return Ok(Arc::clone(known));
+            return Arc::clone(known);
         }
         let queue = match &self.url().place {
             Place::Exchange(exchange) => format!("{name}.{}", exchange.base),
-            // One queue is one reading: what it would take for several is a layer above.
-            Place::Queue(queue) => match subscriptions.keys().next() {
-                Some(other) => {
-                    return Err(QueueError::Invalid(format!(
-                        "`{}`: `{other}` and `{name}` both read this queue, and each would get only a part of it \
-                         [bind a queue for each to an exchange: `?exchange=NAME`]",
-                        self.shown()
-                    )));
-                }
-                None => queue.clone(),
-            },
+            Place::Queue(queue) => queue.clone(),
         };
         let subscription = Arc::new(Subscription::new(name, &queue, false, self.closed.child_token()));
         if let Some(window) = lock(&self.windows).get(name) {
             subscription.window.store(*window, Ordering::Relaxed);
         }
         subscriptions.insert(name.to_owned(), Arc::clone(&subscription));
-        Ok(subscription)
+        subscription
     }
 
     pub(super) fn forget(&self, name: &str) {
         lock(&self.subscriptions).remove(name);
     }
 
+    /// The name of a reading: a queue is one, whoever asks.
+    fn reading_of<'a>(&self, name: &'a str) -> &'a str {
+        match self.url().place {
+            Place::Exchange(_) => name,
+            Place::Queue(_) => READER,
+        }
+    }
+
     pub(super) fn window(&self, name: &str, most: usize) {
+        let name = self.reading_of(name);
         lock(&self.windows).insert(name.to_owned(), most);
         if let Some(known) = lock(&self.subscriptions).get(name) {
             known.window.store(most, Ordering::Relaxed);
@@ -188,7 +189,7 @@ impl Shared {
         if self.closed.is_cancelled() {
             return Err(QueueError::Closed);
         }
-        let subscription = self.find_or_adopt(name)?;
+        let subscription = self.find_or_adopt(name);
         let Ok(live) = self.reading.up() else { return Ok(()) };
         match self.make(&live, &subscription).await {
             // It is made on the next connection.
@@ -208,7 +209,7 @@ impl Shared {
         if matches!(self.url().place, Place::Queue(_)) {
             return Err(QueueError::Unsupported("unsubscribe"));
         }
-        let subscription = self.find_or_adopt(name)?;
+        let subscription = self.find_or_adopt(name);
         let live = self.reading.up()?;
         self.remove(&live, &subscription.queue).await?;
         self.forget(name);
@@ -224,6 +225,11 @@ impl Shared {
         }
         if batch.is_empty() {
             return Ok(());
+        }
+        let now = clock::now();
+        let soon = batch.iter().filter_map(|publish| publish.due).filter(|due| *due > now && *due <= now.after(SOON)).max();
+        if let Some(soon) = soon {
+            timer::until(Some(soon), std::future::pending()).await;
         }
         // Until everything is made, nothing is taken that would go nowhere.
         let live = self.reading.up()?;

@@ -11,9 +11,6 @@ const STEPS: [u64; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 3_600];
 pub(super) struct Step(u64);
 
 impl Step {
-    /// The shortest one.
-    pub(super) const FIRST: Self = Self(STEPS[0]);
-
     /// The largest one that ends before the wait does; none: the rest is too short for any.
     pub(super) fn within(rest: Duration) -> Option<Self> {
         STEPS.into_iter().rev().find(|step| *step <= rest.as_secs()).map(Self)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use lapin::options::BasicCancelOptions;
@@ -17,7 +17,6 @@ use super::message::{Book, Raw};
 use super::plan::Means;
 use super::shared::Shared;
 use super::topology::Facts;
-use super::url::Kind;
 use crate::clock::Timestamp;
 use crate::queue::inbox::Inbox;
 use crate::queue::{Delivery, Position, QueueError, Tries};
@@ -51,7 +50,8 @@ pub(super) struct Parked {
 pub(super) struct Session {
     pub(super) number: u64,
     pub(super) channel: Channel,
-    pub(super) since: Instant,
+    /// When the queue first answered on it: one that has just been started again does not for a while, to nobody.
+    pub(super) answered: OnceLock<Instant>,
     /// Who changes them waits for the server.
     pub(super) consumers: tokio::sync::Mutex<Consumers>,
 }
@@ -91,7 +91,7 @@ pub(super) struct Subscription {
     pub(super) remembered: Mutex<HashMap<Position, (Timestamp, Tries)>>,
     /// What came by a channel that is gone, at most: it is asked for again.
     pub(super) lost: AtomicUsize,
-    /// Its reader takes in nothing more, or only what comes by itself.
+    /// Its reader takes in nothing more.
     pub(super) quiet: CancellationToken,
     /// What is being settled now.
     pub(super) settling: Mutex<HashSet<Position>>,
@@ -100,9 +100,12 @@ pub(super) struct Subscription {
 }
 
 impl Session {
-    /// Takes away what the server sends by itself, where that can be done. What it has sent still comes.
+    /// Takes away what the server sends by itself. What it has sent still comes.
     pub(super) async fn stop(&self) {
         let mut consumers = self.consumers.lock().await;
+        if consumers.tags.is_empty() {
+            return;
+        }
         consumers.prefetch = 0;
         consumers.asking += 1;
         for tag in std::mem::take(&mut consumers.tags) {
@@ -154,17 +157,6 @@ impl Subscription {
             limited,
             nack_is_free: shared.nack_is_free.load(Ordering::Relaxed),
             may_copy: shared.may_copy.load(Ordering::Relaxed),
-            may_stop: self.may_stop(shared),
-        }
-    }
-
-    /// Whether what the server sends by itself can be taken away. Before 4.0, what came from a quorum queue and is not settled when its
-    /// consumer is taken away is never delivered again when the channel ends: seen with 3.10.
-    pub(super) fn may_stop(&self, shared: &Shared) -> bool {
-        match self.facts().kind {
-            Some(Kind::Classic) => true,
-            Some(Kind::Quorum) => !shared.old.load(Ordering::Relaxed),
-            None => false,
         }
     }
 
@@ -196,6 +188,11 @@ impl Subscription {
         let lost = self.inbox.hold().iter().filter(|(_, held)| held.token.session != session).count();
         self.lost.store(lost, Ordering::Relaxed);
         lost
+    }
+
+    /// Whether somebody asks for more, or what was lost with its channel has not come again.
+    pub(super) fn is_asked(&self, session: u64) -> bool {
+        self.still_lost(session) > 0 || self.inbox.hold().wanted() > 0
     }
 
     /// Whether it is being settled now.

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long what runs may wait for its connection, before it is stopped: another process may have it by then (delivery.md §3).
 const AWAY_MAX: Duration = Duration::from_secs(20);
 
-/// How long after that it may take to come again: then another process has it.
+/// How long it may take to come again once its queue answers: then another process has it.
 const BACK_MAX: Duration = Duration::from_secs(5);
 
 /// How long what came may wait for a pull, before others get it.
@@ -47,7 +47,7 @@ impl Subscription {
     fn lapse(&self) {
         let session = self.session();
         let (number, back) = match &session {
-            Some(session) => (session.number, session.since.elapsed() > BACK_MAX),
+            Some(session) => (session.number, session.answered.get().is_some_and(|since| since.elapsed() > BACK_MAX)),
             None => (0, false),
         };
         self.inbox.lapse(|held| held.token.session != number && (back || held.renewed.elapsed() > AWAY_MAX));
@@ -55,15 +55,14 @@ impl Subscription {
 
     /// When nobody asks for more: the server sends nothing more, and after a while others get what it has sent.
     async fn give_back_idle(&self, shared: &Shared) {
-        if self.inbox.hold().wanted() > 0 {
+        let session = self.session();
+        if self.is_asked(session.as_ref().map_or(0, |session| session.number)) {
             *lock(&self.idle_since) = None;
             return;
         }
         let idle = lock(&self.idle_since).get_or_insert_with(Instant::now).elapsed();
-        let Some(session) = self.session().filter(|_| idle >= UNASKED_MAX) else { return };
-        if self.may_stop(shared) {
-            session.stop().await;
-        }
+        let Some(session) = session.filter(|_| idle >= UNASKED_MAX) else { return };
+        session.stop().await;
         if idle < IDLE_MAX {
             return;
         }

@@ -2,8 +2,6 @@
 //!
 //! Each question goes by a channel of its own, as the server ends a channel with each refusal.
 
-use std::sync::atomic::Ordering;
-
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Error, ExchangeKind};
@@ -13,6 +11,14 @@ use super::problem::{ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, Problem, co
 use super::shared::Shared;
 use super::steps::Step;
 use super::url::{Exchange, Kind};
+
+/// The limit of deliveries that quorum queues are made with: so many that none is ever reached. Without one, 4.0 and newer drop by
+/// themselves what was delivered twenty times. Their number for "none", -1, is taken by 3.10 as well, which then drops whatever comes
+/// back once; and the client does not tell which release it talks to.
+const DELIVERY_LIMIT: i32 = 1_000_000_000;
+
+/// Limits below this are told of: somebody may be tried that often.
+const LIMIT_TOLD: i64 = 1_000_000;
 
 /// What is known of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +45,7 @@ impl Shared {
     }
 
     async fn ensure_kind(&self, live: &Live, name: &str, kind: Kind) -> Result<Facts, Problem> {
-        let unlimited = kind == Kind::Quorum && !self.old.load(Ordering::Relaxed);
-        match self.declare(live, name, arguments(kind, unlimited)).await {
-            Ok(()) => return Ok(Facts { kind: Some(kind), limited: false }),
-            // Before 4.0 there is no default limit, and no number that stands for none.
-            Err(error) if unlimited && code(&error) == Some(PRECONDITION_FAILED) && differs(&said(&error)).is_none() => {
-                self.old.store(true, Ordering::Relaxed);
-            }
-            Err(error) => return self.found(live, name, kind, &error).await,
-        }
-        match self.declare(live, name, arguments(kind, false)).await {
+        match self.declare(live, name, arguments(kind)).await {
             Ok(()) => Ok(Facts { kind: Some(kind), limited: false }),
             Err(error) => self.found(live, name, kind, &error).await,
         }
@@ -57,8 +54,8 @@ impl Shared {
     /// What a refused declaration tells of the queue.
     async fn found(&self, live: &Live, name: &str, kind: Kind, error: &Error) -> Result<Facts, Problem> {
         match code(error) {
-            Some(PRECONDITION_FAILED) => match refusal(name, kind, self.old.load(Ordering::Relaxed), &said(error)) {
-                // It is asked once more in its own way: that tells of its limit, and of the server.
+            Some(PRECONDITION_FAILED) => match refusal(name, kind, &said(error)) {
+                // It is asked once more in its own way: that tells of its limit.
                 Refusal::Usable { facts: Facts { kind: Some(Kind::Quorum), .. }, .. } if kind == Kind::Classic => {
                     Box::pin(self.ensure_kind(live, name, Kind::Quorum)).await
                 }
@@ -201,12 +198,12 @@ impl Shared {
 }
 
 /// How a queue that is read from is made.
-fn arguments(kind: Kind, unlimited: bool) -> FieldTable {
+pub(super) fn arguments(kind: Kind) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text(kind_name(kind)));
-    if unlimited {
-        // Since 4.0 a quorum queue drops by itself what was delivered twenty times: Weir counts, and keeps dead letters.
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
+    if kind == Kind::Quorum {
+        // Weir counts by itself, and keeps dead letters.
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
     }
     arguments
 }
@@ -237,28 +234,22 @@ fn text(value: &str) -> AMQPValue {
 }
 
 /// What a queue that is there is good for, by the text that refuses to make it. The server names the first difference only.
-fn refusal(name: &str, wanted: Kind, old: bool, said: &str) -> Refusal {
+fn refusal(name: &str, wanted: Kind, said: &str) -> Refusal {
     let Some(differs) = differs(said) else {
         return Refusal::Other(format!("queue `{name}` can't be made or used: {said}"));
     };
     let current = differs.current.as_deref();
     let usable = |kind, limited, warning| Refusal::Usable { facts: Facts { kind, limited }, warning };
-    let limits = |limit: &str| {
-        format!(
-            "queue `{name}` drops a message by itself after {limit} deliveries, or sends it where its dead letters go: Weir may still try it \
-             [make the queue with `x-delivery-limit` -1, or set a policy]"
-        )
-    };
     match (differs.argument.as_str(), current) {
         ("x-queue-type", Some("quorum")) => usable(Some(Kind::Quorum), false, None),
         ("x-queue-type", None | Some("classic")) => usable(Some(Kind::Classic), false, None),
         ("x-queue-type", Some(other)) => {
             Refusal::Other(format!("`{name}` is a queue of type `{other}` (Weir reads `quorum` and `classic`)"))
         }
-        ("x-delivery-limit", Some(limit)) if limit.starts_with('-') => usable(Some(Kind::Quorum), false, None),
-        ("x-delivery-limit", None) if old => usable(Some(Kind::Quorum), false, None),
-        ("x-delivery-limit", None) => usable(Some(Kind::Quorum), true, Some(limits("20"))),
-        ("x-delivery-limit", Some(limit)) => usable(Some(Kind::Quorum), true, Some(limits(limit))),
+        ("x-delivery-limit", limit) => {
+            let warning = limit_warning(name, limit.map(|limit| limit.parse().unwrap_or_default()));
+            usable(Some(Kind::Quorum), warning.is_some(), warning)
+        }
         ("exclusive", _) => Refusal::Other(format!("queue `{name}` belongs to one connection alone ({said})")),
         // What else a queue may have does not concern us: bounds, its own dead letters, one consumer at a time.
         ("durable" | "auto_delete", _) => {
@@ -266,6 +257,21 @@ fn refusal(name: &str, wanted: Kind, old: bool, said: &str) -> Refusal {
         }
         _ => usable(Some(wanted), false, None),
     }
+}
+
+/// What is to be said of a queue with this limit of deliveries, or with none.
+fn limit_warning(name: &str, limit: Option<i64>) -> Option<String> {
+    let drops = match limit {
+        Some(LIMIT_TOLD..) => return None,
+        Some(limit @ 0..) => format!("drops a message by itself after {limit} deliveries"),
+        Some(_) => "has no limit of deliveries on RabbitMQ 4, and before that drops whatever comes back once".to_owned(),
+        None => {
+            "has no `x-delivery-limit`: RabbitMQ 4 drops a message by itself after 20 deliveries, or as a policy says".to_owned()
+        }
+    };
+    Some(format!(
+        "queue `{name}` {drops}, or sends it where its dead letters go, while Weir may still try it [make it anew with `x-delivery-limit` {DELIVERY_LIMIT}]"
+    ))
 }
 
 #[cfg(test)]
@@ -280,19 +286,20 @@ mod tests {
 
     #[test]
     fn queues_that_are_there_are_used_as_they_are() {
-        let of = |old: bool, argument: &str, current: &str| match refusal("q", Kind::Quorum, old, &said(argument, current)) {
+        let of = |argument: &str, current: &str| match refusal("q", Kind::Quorum, &said(argument, current)) {
             Refusal::Usable { facts, warning } => (facts.kind, facts.limited, warning.is_some()),
             Refusal::Other(text) => panic!("{text}"),
         };
         let (quorum, classic) = (Some(Kind::Quorum), Some(Kind::Classic));
-        assert_eq!(of(false, "x-queue-type", "the value 'classic' of type 'longstr'"), (classic, false, false));
-        assert_eq!(of(false, "x-queue-type", "none"), (classic, false, false));
-        assert_eq!(of(false, "x-delivery-limit", "the value '5' of type 'signedint'"), (quorum, true, true));
-        assert_eq!(of(false, "x-delivery-limit", "none"), (quorum, true, true));
-        assert_eq!(of(true, "x-delivery-limit", "none"), (quorum, false, false));
-        assert_eq!(of(false, "durable", "'false'"), (classic, false, true));
-        assert_eq!(of(false, "x-max-length", "the value '5' of type 'signedint'"), (quorum, false, false));
-        let stream = refusal("q", Kind::Quorum, false, &said("x-queue-type", "the value 'stream' of type 'longstr'"));
+        assert_eq!(of("x-queue-type", "the value 'classic' of type 'longstr'"), (classic, false, false));
+        assert_eq!(of("x-queue-type", "none"), (classic, false, false));
+        assert_eq!(of("x-delivery-limit", "the value '5' of type 'signedint'"), (quorum, true, true));
+        assert_eq!(of("x-delivery-limit", "none"), (quorum, true, true));
+        assert_eq!(of("x-delivery-limit", "the value '-1' of type 'signedint'"), (quorum, true, true));
+        assert_eq!(of("x-delivery-limit", "the value '2000000' of type 'signedint'"), (quorum, false, false));
+        assert_eq!(of("durable", "'false'"), (classic, false, true));
+        assert_eq!(of("x-max-length", "the value '5' of type 'signedint'"), (quorum, false, false));
+        let stream = refusal("q", Kind::Quorum, &said("x-queue-type", "the value 'stream' of type 'longstr'"));
         assert_eq!(stream, Refusal::Other("`q` is a queue of type `stream` (Weir reads `quorum` and `classic`)".to_owned()));
     }
 }

@@ -93,6 +93,15 @@ impl Place {
             Self::Queue(name) | Self::Exchange(Exchange { name, .. }) => name,
         }
     }
+
+    /// What it is called in `weir queues`.
+    #[must_use]
+    pub fn adapter(&self) -> &'static str {
+        match self {
+            Self::Queue(_) => "amqp-queue",
+            Self::Exchange(_) => "amqp",
+        }
+    }
 }
 
 /// A type of queues.

@@ -1,3 +1,5 @@
+//! Messages become events and back.
+
 use super::*;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
