@@ -17,6 +17,7 @@ mod client;
 mod cluster;
 mod depth;
 mod desk;
+pub(in crate::queue) mod floor;
 mod keeper;
 mod making;
 mod message;

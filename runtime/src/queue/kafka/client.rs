@@ -46,7 +46,7 @@ pub(super) fn config(url: &TopicUrl, process: &str) -> ClientConfig {
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set_log_level(RDKafkaLogLevel::Warning);
     if let Ok(d) = std::env::var("WEIR_KDEBUG") {
-        config.set("debug", d).set_log_level(RDKafkaLogLevel::Debug);
+        config.set("debug", d).set_log_level(RDKafkaLogLevel::Debug); // XXX
     }
     if let Some(login) = &url.login {
         config.set("sasl.mechanism", login.mechanism.name());

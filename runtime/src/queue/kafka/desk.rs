@@ -119,6 +119,8 @@ impl Desk {
         self.parts.insert(slot, Part::new(window, self.arrivals));
     }
 
+    pub(super) fn xxx(&self) -> String { format!("wanted {} most {} held {} long {:?} parts {:?}", self.wanted, self.most, self.held.len(), self.long, self.parts) }
+
     /// How many more are asked for than have come, and may be held.
     pub(super) fn missing(&self) -> usize {
         let coming = self.ready.len() + self.parts.values().map(|part| part.starting).sum::<usize>();

@@ -122,6 +122,7 @@ impl Reader {
                 self.subscription.wake_pulls();
             }
             self.commit();
+            if std::env::var_os("WEIR_KDEBUG").is_some() { eprintln!("XXX {}", self.subscription.desk().xxx()); }
             self.subscription.waker.wait(self.pause());
         }
         self.end();
@@ -153,6 +154,7 @@ impl Reader {
             }
         }
         for told in self.context.take() {
+            if std::env::var_os("WEIR_KDEBUG").is_some() { eprintln!("XXX told {}", matches!(told, Told::Committed(..))); }
             match told {
                 Told::Committed(answer, each) => self.committed(answer, &each),
                 other => self.told.push_back(other),
@@ -254,8 +256,9 @@ impl Reader {
                 pause.push(*slot);
             }
         }
-        let paused = self.consumer.pause(&self.list(&pause));
-        let resumed = self.consumer.resume(&self.list(&resume));
+        let none = |slots: &[Slot]| slots.is_empty();
+        let paused = if none(&pause) { Ok(()) } else { self.consumer.pause(&self.list(&pause)) };
+        let resumed = if none(&resume) { Ok(()) } else { self.consumer.resume(&self.list(&resume)) };
         if let Err(error) = paused.and(resumed) {
             tracing::debug!(queue = %self.shared.name, %error, "partitions could not be paused or resumed");
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
@@ -11,6 +11,7 @@ use super::Reader;
 use crate::queue::QueueError;
 use crate::queue::kafka::client::{ANSWER_MAX, code, failed, refuses};
 use crate::queue::kafka::desk::Planned;
+use crate::queue::kafka::native;
 
 /// Before a commit that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ impl Reader {
         if planned.is_empty() {
             return;
         }
-        match self.consumer.commit(&self.offsets(&planned), CommitMode::Async) {
+        match native::commit(self.consumer.client().native_ptr(), &self.offsets(&planned)) {
             Ok(()) => self.commits.sent = Some((planned, now)),
             Err(error) => self.not_committed(&planned, &error),
         }
