@@ -45,9 +45,6 @@ pub(super) fn config(url: &TopicUrl, process: &str) -> ClientConfig {
         // New partitions are found within that.
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set_log_level(RDKafkaLogLevel::Warning);
-    if let Ok(d) = std::env::var("WEIR_KDEBUG") {
-        config.set("debug", d).set_log_level(RDKafkaLogLevel::Debug); // XXX
-    }
     if let Some(login) = &url.login {
         config.set("sasl.mechanism", login.mechanism.name());
         config.set("sasl.username", &login.user).set("sasl.password", &login.password.0);
@@ -199,12 +196,6 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.0.served.store(true, Ordering::Relaxed);
-        if std::env::var_os("WEIR_KDEBUG").is_some() {
-            eprintln!(
-                "{:?} {facility} {text}",
-                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
-            );
-        }
         // What matters comes as an error too; here it is for who looks.
         tracing::debug!(queue = %self.0.queue, ?level, facility, text, "librdkafka");
     }

@@ -72,6 +72,8 @@ struct Held {
     tries: Tries,
     /// Its place in the line: that of its first coming.
     arrival: u64,
+    /// Its start was committed in the name of this process, which has outlived its run since: it need not be again.
+    started: bool,
     state: State,
 }
 
@@ -119,8 +121,6 @@ impl Desk {
         self.parts.insert(slot, Part::new(window, self.arrivals));
     }
 
-    pub(super) fn xxx(&self) -> String { format!("wanted {} most {} held {} long {:?} parts {:?}", self.wanted, self.most, self.held.len(), self.long, self.parts) }
-
     /// How many more are asked for than have come, and may be held.
     pub(super) fn missing(&self) -> usize {
         let coming = self.ready.len() + self.parts.values().map(|part| part.starting).sum::<usize>();
@@ -149,7 +149,7 @@ impl Desk {
         }
         let note = part.window.note_of(came.offset).unwrap_or(came.own);
         self.arrivals += 1;
-        self.held.insert(position, Held { came, tries: note.tries, arrival: self.arrivals, state: State::Ready });
+        self.held.insert(position, Held { came, tries: note.tries, arrival: self.arrivals, started: false, state: State::Ready });
         self.wait_or_get_ready(position, note.due.filter(|due| *due > now))
     }
 
@@ -172,11 +172,12 @@ impl Desk {
 
     /// At once, or once its start is committed.
     fn get_ready(&mut self, position: Position) -> bool {
-        let Some(tries) = self.held.get(&position).map(|held| held.tries) else { return false };
         let (slot, offset) = Slot::of(position);
         let Some(part) = self.parts.get_mut(&slot) else { return false };
-        match part.start(offset, tries) {
+        let Some(held) = self.held.get_mut(&position) else { return false };
+        match if held.started { None } else { part.start(offset, held.tries) } {
             Some(version) => {
+                held.started = true;
                 self.set(position, State::Starting(version));
                 false
             }

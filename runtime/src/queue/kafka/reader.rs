@@ -122,7 +122,6 @@ impl Reader {
                 self.subscription.wake_pulls();
             }
             self.commit();
-            if std::env::var_os("WEIR_KDEBUG").is_some() { eprintln!("XXX {}", self.subscription.desk().xxx()); }
             self.subscription.waker.wait(self.pause());
         }
         self.end();
@@ -154,7 +153,6 @@ impl Reader {
             }
         }
         for told in self.context.take() {
-            if std::env::var_os("WEIR_KDEBUG").is_some() { eprintln!("XXX told {}", matches!(told, Told::Committed(..))); }
             match told {
                 Told::Committed(answer, each) => self.committed(answer, &each),
                 other => self.told.push_back(other),
