@@ -366,7 +366,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
         url::QueueUrl::Disk(folder) => Ok(disk::open(folder.clone(), opening).await?),
         #[cfg(feature = "kafka")]
-        url::QueueUrl::Kafka(url) => Ok(later::over(kafka::KafkaQueue::open(url, &opening).await?, kafka::LATER, &opening)),
+        url::QueueUrl::Kafka(url) => Ok(later::over(kafka::KafkaQueue::open(url, &opening).await?, kafka::later(url), &opening)),
     }
 }
 

@@ -59,21 +59,26 @@ impl Reader {
 
     /// The answer to the commit that was on its way.
     pub(super) fn committed(&mut self, answer: Result<(), RDKafkaErrorCode>, each: &[(String, i32, Option<RDKafkaErrorCode>)]) {
-        let Some((planned, _)) = self.commits.sent.take() else { return };
+        let Some((planned, sent)) = self.commits.sent.take() else { return };
         if let Err(code) = answer {
             return self.not_committed(&planned, &KafkaError::ConsumerCommit(code));
         }
-        let mut woken = false;
+        let (old, mut woken, mut ours) = (self.subscription.age() > self.shared.url.lease * 2 / 3, false, false);
         for planned in planned {
             let topic = self.topic(planned.slot);
             let found = each.iter().find(|(name, partition, _)| *name == topic && *partition == planned.slot.partition);
             match found.and_then(|(.., error)| *error) {
                 Some(code) => self.not_committed(&[planned], &KafkaError::ConsumerCommit(code)),
-                None => woken |= self.subscription.desk().committed(&planned),
+                None => {
+                    ours = true;
+                    woken |= self.subscription.desk().committed(&planned);
+                }
             }
         }
-        self.subscription.is_confirmed();
-        if woken {
+        if ours {
+            self.subscription.is_confirmed(sent);
+        }
+        if woken || old {
             self.subscription.wake_pulls();
         }
     }
