@@ -101,7 +101,9 @@ impl Desk {
     /// A delivery that is out may not be ours any more: whether somebody is to be told. If it still is, it comes again.
     pub(in crate::queue::kafka) fn lapse(&mut self, position: Position) -> bool {
         let (slot, offset) = Slot::of(position);
-        let Some(held) = self.held.get(&position).filter(|held| held.state == State::Out) else { return false };
+        let Some(held) = self.held.get_mut(&position).filter(|held| held.state == State::Out) else { return false };
+        // Whoever settles it from now on comes too late.
+        held.given = false;
         let state = match self.parts.get_mut(&slot) {
             Some(part) => {
                 part.note(offset, held.tries, held.came.own.tries);
