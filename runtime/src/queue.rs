@@ -320,6 +320,8 @@ pub struct SubscriptionDepth {
     pub oldest: Option<Timestamp>,
     /// Events leased now.
     pub in_flight: Option<u64>,
+    /// Where the broker has partitions: each with its events that have not ended, by number.
+    pub partitions: Vec<(i32, u64)>,
 }
 
 /// What a queue is opened with beside its URL.

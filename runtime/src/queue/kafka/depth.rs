@@ -91,7 +91,13 @@ fn of_group(cluster: &Cluster, group: &Group, log: &Log, left: &mut usize) -> Re
     if main.is_empty() {
         return Ok(None);
     }
-    let mut depth = SubscriptionDepth { name: group.name.clone(), events: Some(0), oldest: None, in_flight: Some(0) };
+    let mut depth = SubscriptionDepth {
+        name: group.name.clone(),
+        events: Some(0),
+        oldest: None,
+        in_flight: Some(0),
+        partitions: Vec::new(),
+    };
     add(cluster, &mut depth, (group, false, &cluster.url.topic), (&main, log), left);
     let retries = cluster.url.retry_topic(&group.group);
     // What nobody has read yet counts too.
@@ -123,6 +129,10 @@ fn add(
         };
         let events = u64::try_from(high - base.max(*low)).unwrap_or(0).saturating_sub(ended_above);
         depth.events = depth.events.map(|before| before + events);
+        // Long waits are nobody's lag.
+        if !retry {
+            depth.partitions.push((*partition, events));
+        }
         depth.in_flight = depth.in_flight.map(|before| before + ours.map_or(0, |ours| ours.out));
         if events > 0 {
             let mut oldest = ours.and_then(|ours| ours.oldest);
