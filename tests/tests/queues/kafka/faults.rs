@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use weir_runtime::queue::{QueueError, Start, Tries};
+use weir_runtime::queue::{QueueError, Settle, Start, Tries};
 use weir_tests::brokers::kafka;
 
 use super::fresh;
