@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir_runtime::dead::DeadBounds;
 use weir_runtime::event::Event;
@@ -103,15 +103,14 @@ pub(super) fn set<const N: usize>(ids: [&str; N]) -> BTreeSet<String> {
 
 /// Asks again for as long as the broker is away.
 pub(super) async fn again<T, F: Future<Output = Result<T, QueueError>>>(mut ask: impl FnMut() -> F) -> T {
-    let asked = async {
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                // Nobody tells when it is back.
-                Err(QueueError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
-                Err(error) => panic!("{error}"),
-            }
+    let begun = Instant::now();
+    loop {
+        match tokio::time::timeout(SOON * 2, ask()).await.expect("it is answered") {
+            Ok(answer) => return answer,
+            Err(QueueError::Unavailable(error)) => assert!(begun.elapsed() < SOON * 2, "the broker is back: {error}"),
+            Err(error) => panic!("{error}"),
         }
-    };
-    tokio::time::timeout(SOON * 2, asked).await.expect("the broker comes back")
+        // Nobody tells when it is back.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
