@@ -322,6 +322,8 @@ pub struct SubscriptionDepth {
     pub oldest: Option<Timestamp>,
     /// Events leased now.
     pub in_flight: Option<u64>,
+    /// Where the broker has partitions: each with its events that have not ended, by number.
+    pub partitions: Vec<(i32, u64)>,
 }
 
 /// What a queue is opened with beside its URL.
@@ -370,7 +372,7 @@ pub async fn open(url: &url::QueueUrl, opening: Opening) -> Result<Arc<dyn Queue
         url::QueueUrl::RedisChannel(url) => Ok(redis::channel::ChannelQueue::open(url, &opening).await?),
         url::QueueUrl::Disk(folder) => Ok(disk::open(folder.clone(), opening).await?),
         #[cfg(feature = "kafka")]
-        url::QueueUrl::Kafka(url) => Ok(later::over(kafka::KafkaQueue::open(url, &opening).await?, kafka::LATER, &opening)),
+        url::QueueUrl::Kafka(url) => Ok(later::over(kafka::KafkaQueue::open(url, &opening).await?, kafka::later(url), &opening)),
     }
 }
 

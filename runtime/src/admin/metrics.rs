@@ -129,6 +129,12 @@ impl Scrape {
                 text.sample(&[("queue", queue), ("handler", &one.handler)], lag);
             }
         }
+        text.family("weir_queue_partition_depth", "gauge", "Events that wait in a partition, where the broker has them.");
+        for (queue, one) in subscriptions() {
+            for (partition, depth) in &one.partitions {
+                text.sample(&[("queue", queue), ("handler", &one.handler), ("partition", &partition.to_string())], *depth);
+            }
+        }
         self.fallbacks(text);
         let dropping = || self.queues.iter().filter_map(|queue| Some((&queue.name, queue.dropped?)));
         if dropping().next().is_some() {

@@ -50,6 +50,11 @@ pub fn open(url: &QueueUrl) -> Result<Option<Beside>, QueueError> {
             let (url, floor) = super::amqp::floor::open(url)?;
             Ok(Some((QueueUrl::Amqp(Box::new(url)), Box::new(floor))))
         }
+        #[cfg(feature = "kafka")]
+        QueueUrl::Kafka(url) => {
+            let (url, floor) = super::kafka::floor::open(url)?;
+            Ok(Some((QueueUrl::Kafka(Box::new(url)), Box::new(floor))))
+        }
         _ => Ok(None),
     }
 }

@@ -17,6 +17,7 @@ mod client;
 mod cluster;
 mod depth;
 mod desk;
+pub(in crate::queue) mod floor;
 mod keeper;
 mod making;
 mod message;
@@ -67,7 +68,10 @@ pub const FEATURES: Features = Features {
 };
 
 /// What the store has in place of the cluster: delayed publishes. Retries wait here, or in a topic of their own.
-pub const LATER: Later = Later::PUBLISHES;
+#[must_use]
+pub const fn later(url: &TopicUrl) -> Later {
+    Later::PUBLISHES.with_lease(url.lease)
+}
 
 /// How long closing may take: what is not given back by then lapses.
 const CLOSE_MAX: Duration = Duration::from_secs(6);
@@ -202,7 +206,7 @@ impl Queue for KafkaQueue {
     }
 
     fn holds(&self, subscription: &str, position: Position) -> bool {
-        self.shared.find_or_adopt(subscription).holds(position, self.shared.young())
+        self.shared.find_or_adopt(subscription).holds(position)
     }
 
     fn health(&self) -> Health {

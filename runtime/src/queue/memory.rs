@@ -152,6 +152,7 @@ impl MemoryQueue {
             events: Some(reading.count(ledger.end) + delayed.len() as u64),
             oldest: reading.oldest(ledger.end).and_then(|seq| events.get(&seq)).map(|kept| kept.first_seen),
             in_flight: Some(reading.in_flight()),
+            partitions: Vec::new(),
         });
         let held = (events.len() + delayed.len()) as u64;
         Ok(Depth { events: Some(held), bytes: Some(*bytes), subscriptions: subscriptions.collect() })

@@ -6,12 +6,13 @@ use tempfile::TempDir;
 
 use super::process::{Order, free_port, read};
 use super::server::Server;
+use super::stall::Stall;
 use crate::redis::certificates;
 
 /// Short times, so that tests need not wait: a group's first member, its heartbeats, the broker's own registration after a kill.
 const SETTINGS: &str = "process.roles=broker,controller
 node.id=1
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,THROUGH:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 num.network.threads=2
@@ -47,7 +48,16 @@ super.users=User:ann;User:ANONYMOUS
 #[must_use]
 pub fn start(more: &str) -> Server {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    start_in(folder, more, "")
+    start_in(folder, more, "", None)
+}
+
+/// Starts a broker that also tells its clients to come through a proxy, if that is how they came; and the proxy.
+#[must_use]
+pub fn start_behind_stall() -> (Server, Stall) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let port = free_port();
+    let stall = Stall::before(port);
+    (start_in(folder, "", "", Some((port, stall.port()))), stall)
 }
 
 /// Starts a broker with users: `ann` may do everything, `bob` nothing; both have the password `s3cret`, by PLAIN and SCRAM-SHA-512.
@@ -66,14 +76,19 @@ pub fn start_guarded(tls: bool) -> Server {
         );
     }
     let users = ["ann", "bob"].map(|name| format!(" --add-scram SCRAM-SHA-512=[name={name},password=s3cret]"));
-    start_in(folder, &more, &users.concat())
+    start_in(folder, &more, &users.concat(), None)
 }
 
-fn start_in(folder: TempDir, more: &str, users: &str) -> Server {
+/// `through` is where it listens too, and where clients are told to go that come there.
+fn start_in(folder: TempDir, more: &str, users: &str, through: Option<(u16, u16)>) -> Server {
     let (port, controller) = (free_port(), free_port());
-    let listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+    let own = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+    let (listeners, advertised) = match through {
+        None => (own.clone(), own),
+        Some((port, told)) => (format!("{own},THROUGH://127.0.0.1:{port}"), format!("{own},THROUGH://127.0.0.1:{told}")),
+    };
     let text = format!(
-        "{SETTINGS}controller.quorum.bootstrap.servers=127.0.0.1:{controller}\nlisteners={listeners}\nadvertised.listeners={listeners}\nlog.dirs={}/data\n{more}\n",
+        "{SETTINGS}controller.quorum.bootstrap.servers=127.0.0.1:{controller}\nlisteners={listeners}\nadvertised.listeners={advertised}\nlog.dirs={}/data\n{more}\n",
         folder.path().display()
     );
     let file = folder.path().join("server.properties");

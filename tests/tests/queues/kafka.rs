@@ -2,6 +2,10 @@
 
 mod apart;
 mod faults;
+mod groups;
+mod own;
+mod refusals;
+mod rig;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -81,7 +85,9 @@ mod restarts {
 
     fn adapter(_: u64) -> Box<dyn Place> {
         let server = kafka::start("");
-        Apart::new(spot(&server).on(server))
+        // Longer than the broker is away: what is held over its restart stays ours.
+        let url = topic(&server, 1).replace("lease=3s", "lease=30s");
+        Apart::new(Spot::new(url).on(server))
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn scrape() -> Scrape {
         handler: handler.to_owned(),
         depth: Some(7),
         lag_seconds,
+        partitions: vec![(0, 3), (1, 4)],
         ..SubscriptionStatus::default()
     };
     Scrape {
@@ -122,6 +123,7 @@ fn the_text_keeps_the_format_and_has_every_family() {
         "weir_handler_memory_bytes_bucket",
         "weir_queue_depth",
         "weir_queue_lag_seconds",
+        "weir_queue_partition_depth",
         "weir_event_age_seconds_bucket",
         "weir_dead_letters",
         "weir_reloads_total",

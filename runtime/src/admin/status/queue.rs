@@ -90,6 +90,9 @@ pub struct SubscriptionStatus {
     pub parked: Option<u64>,
     /// Whether no configured handler reads it.
     pub orphan: bool,
+    /// Where the broker has partitions: each with the events that wait in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<(i32, u64)>,
 }
 
 /// What is known of a queue beside what it says itself.
@@ -166,6 +169,7 @@ fn subscription(
         in_flight: counts.map(|counts| counts.in_flight).or(known.and_then(|known| known.in_flight)),
         parked: counts.map(|counts| counts.parked),
         orphan: false,
+        partitions: known.map(|known| known.partitions.clone()).unwrap_or_default(),
     }
 }
 
@@ -198,6 +202,7 @@ mod tests {
             events: Some(events),
             oldest,
             in_flight: Some(9),
+            partitions: Vec::new(),
         };
         let subscriptions =
             vec![waits("weir-mailer", 7, Some(Timestamp(1_000))), waits("weir-old", 0, None), waits("other", 1, None)];

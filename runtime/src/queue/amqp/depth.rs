@@ -37,6 +37,7 @@ impl Shared {
             events: Some(ready + count(subscription.held())),
             oldest: None,
             in_flight: Some(count(out)),
+            partitions: Vec::new(),
         })
     }
 

@@ -163,6 +163,7 @@ impl DiskQueue {
                 events: Some(reading.count(live.ledger.end) + live.delayed),
                 oldest: None,
                 in_flight: Some(reading.in_flight()),
+                partitions: Vec::new(),
             });
             let subscriptions = subscriptions.collect();
             let depth = Depth { events: Some(live.events + live.delayed), bytes: Some(live.numbers.bytes), subscriptions };

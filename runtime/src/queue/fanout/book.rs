@@ -322,6 +322,7 @@ impl Book {
                 oldest: own.oldest,
                 // Of what other processes hold it is only known that each of their handlers may have it.
                 in_flight: own.in_flight.map(|in_flight| in_flight.saturating_sub(held) + out),
+                partitions: Vec::new(),
             }
         });
         Depth { events: below.events, bytes: below.bytes, subscriptions: subscriptions.collect() }

@@ -18,9 +18,12 @@ use crate::queue::QueueError;
 /// Longest wait for an answer of a broker; a connection that was cut silently is noticed by it.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// How many records are read ahead of one partition, and how many bytes: enough that a handler need not wait for the next read.
+/// How many records are read ahead of one partition: enough that a handler need not wait for the next read.
 const AHEAD: u32 = 1_000;
-const AHEAD_KIB: u32 = 4 * 1024;
+
+/// How much is read ahead of all partitions of a subscription; and of each at least, and at most.
+const AHEAD_KIB: usize = 64 * 1024;
+const AHEAD_EACH_KIB: (usize, usize) = (64, 4 * 1024);
 
 /// Bytes of one answer to a read, unless a single record is larger.
 const FETCH_BYTES: u32 = 16 * 1024 * 1024;
@@ -45,9 +48,6 @@ pub(super) fn config(url: &TopicUrl, process: &str) -> ClientConfig {
         // New partitions are found within that.
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set_log_level(RDKafkaLogLevel::Warning);
-    if let Ok(d) = std::env::var("WEIR_KDEBUG") {
-        config.set("debug", d).set_log_level(RDKafkaLogLevel::Debug);
-    }
     if let Some(login) = &url.login {
         config.set("sasl.mechanism", login.mechanism.name());
         config.set("sasl.username", &login.user).set("sasl.password", &login.password.0);
@@ -71,8 +71,8 @@ fn security(url: &TopicUrl) -> &'static str {
     }
 }
 
-/// A member of a group.
-pub(super) fn member(url: &TopicUrl, process: &str, group: &str) -> ClientConfig {
+/// A member of a group that reads so many partitions.
+pub(super) fn member(url: &TopicUrl, process: &str, group: &str, partitions: usize) -> ClientConfig {
     let mut config = config(url, process);
     config
         .set("group.id", group)
@@ -82,7 +82,7 @@ pub(super) fn member(url: &TopicUrl, process: &str, group: &str) -> ClientConfig
         .set("auto.offset.reset", "earliest")
         .set("max.poll.interval.ms", url.rebalance.as_millis().to_string())
         .set("queued.min.messages", AHEAD.to_string())
-        .set("queued.max.messages.kbytes", AHEAD_KIB.to_string())
+        .set("queued.max.messages.kbytes", (AHEAD_KIB / partitions.max(1)).clamp(AHEAD_EACH_KIB.0, AHEAD_EACH_KIB.1).to_string())
         .set("fetch.max.bytes", FETCH_BYTES.to_string())
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100");
@@ -199,19 +199,18 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.0.served.store(true, Ordering::Relaxed);
-        if std::env::var_os("WEIR_KDEBUG").is_some() {
-            eprintln!(
-                "{:?} {facility} {text}",
-                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
-            );
-        }
         // What matters comes as an error too; here it is for who looks.
         tracing::debug!(queue = %self.0.queue, ?level, facility, text, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        *self.0.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned()));
+        let mut problem = self.0.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        // A refused login is also told as a cluster that is away, after it.
+        if refuses(code) || !problem.as_ref().is_some_and(|(known, _)| refuses(*known)) {
+            *problem = Some((code, reason.to_owned()));
+        }
+        drop(problem);
         self.0.served.store(true, Ordering::Relaxed);
         self.0.waker.wake();
     }
@@ -248,9 +247,14 @@ impl ConsumerContext for Context {
 /// What an error of a call means for who called; `what` was done.
 pub(super) fn failed(what: &str, error: &KafkaError) -> QueueError {
     let code = code(error);
-    let text = match code {
-        Some(code) => format!("{what}: {code}"),
-        None => format!("{what}: {error}"),
+    let text = match (code, error) {
+        // Not the value: it may be a password.
+        (_, KafkaError::ClientConfig(_, why, setting, _)) if !setting.contains("password") => {
+            format!("{what}: the client does not take `{setting}`: {why}")
+        }
+        (_, KafkaError::ClientConfig(_, _, setting, _)) => format!("{what}: the client does not take `{setting}`"),
+        (Some(code), _) => format!("{what}: {code}"),
+        (None, _) => format!("{what}: {error}"),
     };
     match code {
         Some(code) if refuses(code) => QueueError::Invalid(format!("{text} [{}]", advice(code))),
@@ -283,6 +287,8 @@ pub(super) fn refuses(code: RDKafkaErrorCode) -> bool {
             | PolicyViolation
             | InvalidReplicationFactor
             | InvalidPartitions
+            | FencedInstanceId
+            | UnreleasedInstanceId
     )
 }
 
@@ -294,6 +300,7 @@ fn advice(code: RDKafkaErrorCode) -> &'static str {
         TopicAuthorizationFailed => "the user needs READ, WRITE and DESCRIBE on the topic",
         GroupAuthorizationFailed => "the user needs READ on the group, and DELETE to forget it",
         ClusterAuthorizationFailed => "the user may not do that on this cluster",
+        FencedInstanceId | UnreleasedInstanceId => "processes that share a queue need a `[server] name` each",
         SSL => "check `ca=`, `cert=` and `key=` of the URL",
         _ => "check the settings of the URL and the broker",
     }

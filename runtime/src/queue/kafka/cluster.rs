@@ -70,6 +70,8 @@ impl Cluster {
         let what = format!("topic `{topic}`");
         let _handle = Handle::new(self.probe.client().native_ptr(), topic).map_err(|error| failed(&what, &error))?;
         let metadata = self.probe.fetch_metadata(Some(topic), most).map_err(|error| self.explain(&what, &error))?;
+        // Whatever was wrong before is over.
+        drop(self.heard());
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
             None if found.partitions().is_empty() => Err(QueueError::Unavailable(format!("{what}: it has no leader yet"))),
@@ -81,12 +83,7 @@ impl Cluster {
 
     /// An error with what the client told beside it: a refused login looks like a cluster that is away.
     fn explain(&self, what: &str, error: &KafkaError) -> QueueError {
-        // Errors wait in the client until it is polled.
-        drop(self.probe.poll(Duration::ZERO));
-        while self.context.served() {
-            drop(self.probe.poll(Duration::ZERO));
-        }
-        match self.context.take_problem() {
+        match self.heard() {
             Some((code, reason)) if refuses(code) => {
                 let QueueError::Invalid(text) = failed(what, &KafkaError::Global(code)) else { return failed(what, error) };
                 QueueError::Invalid(format!("{text}: {reason}"))
@@ -94,6 +91,16 @@ impl Cluster {
             Some((_, reason)) => QueueError::Unavailable(format!("{what}: {reason}")),
             None => failed(what, error),
         }
+    }
+
+    /// What the client has told of the cluster as a whole since it was last asked.
+    fn heard(&self) -> Option<(RDKafkaErrorCode, String)> {
+        // Errors wait in the client until it is polled, each for a poll of its own.
+        drop(self.probe.poll(Duration::ZERO));
+        while self.context.served() {
+            drop(self.probe.poll(Duration::ZERO));
+        }
+        self.context.take_problem()
     }
 
     /// The lowest offset of a partition, and the one after its last.
@@ -135,7 +142,10 @@ impl Cluster {
             config.create_with_context(self.context.closing()).map_err(|error| failed(&what, &error))?;
         let list = list(topic, all, |_| true).map_err(|error| failed(&what, &error))?;
         match consumer.commit(&list, CommitMode::Sync) {
-            Err(error) if client::code(&error) == Some(RDKafkaErrorCode::UnknownMemberId) => self.commit_in(group, topic, all),
+            Err(error) if client::code(&error) == Some(RDKafkaErrorCode::UnknownMemberId) => {
+                // Another process may have made it meanwhile, and be in it.
+                if self.committed(group, topic)?.is_empty() { self.commit_in(group, topic, all) } else { Ok(()) }
+            }
             committed => committed.map_err(|error| self.explain(&what, &error)),
         }
     }
@@ -143,7 +153,7 @@ impl Cluster {
     /// The same while others are in the group, for other topics: only who is in it may commit then.
     fn commit_in(&self, group: &str, topic: &str, all: &[(i32, i64, String)]) -> Result<(), QueueError> {
         let what = format!("consumer group `{group}`");
-        let mut config = client::member(&self.url, &self.process, group);
+        let mut config = client::member(&self.url, &self.process, group, all.len());
         config.remove("group.instance.id");
         let context = self.context.another();
         let consumer = config.create_with_context(context.clone());
@@ -154,7 +164,10 @@ impl Cluster {
         while answer.is_err() && begun.elapsed() < JOIN_MAX {
             drop(consumer.poll(LOOK));
             let Some(Told::Assign(ours)) = context.take().into_iter().next() else { continue };
-            let is_ours = |partition: i32| ours.iter().any(|(_, other)| *other == partition);
+            // What another process has committed meanwhile stays.
+            let there = self.committed(group, topic)?;
+            let is_there = |partition: i32| there.iter().any(|committed| committed.partition == partition);
+            let is_ours = |partition: i32| ours.iter().any(|(_, other)| *other == partition) && !is_there(partition);
             let list = list(topic, all, is_ours).map_err(|error| failed(&what, &error))?;
             let committed = consumer.incremental_assign(&list).and_then(|()| consumer.commit(&list, CommitMode::Sync));
             answer = committed.map_err(|error| failed(&what, &error));
@@ -230,11 +243,19 @@ impl Cluster {
             for committed in &ours {
                 list.add_partition(&committed.topic, committed.partition);
             }
-            let removed = native::remove(self.probe.client().native_ptr(), group, &list, ANSWER_MAX);
-            return removed.map_err(|error| match client::code(&error) {
-                Some(RDKafkaErrorCode::GroupSubscribedToTopic) => still_read(&what),
-                _ => self.explain(&what, &error),
-            });
+            let begun = Instant::now();
+            loop {
+                let removed = native::remove(self.probe.client().native_ptr(), group, &list, ANSWER_MAX);
+                let Err(error) = removed else { return Ok(()) };
+                match client::code(&error) {
+                    // The group forgets who has left once the others have come together anew; nobody tells when.
+                    Some(RDKafkaErrorCode::GroupSubscribedToTopic) if begun.elapsed() < self.url.lease.min(ANSWER_MAX) => {
+                        std::thread::sleep(LOOK / 5);
+                    }
+                    Some(RDKafkaErrorCode::GroupSubscribedToTopic) => return Err(still_read(&what)),
+                    _ => return Err(self.explain(&what, &error)),
+                }
+            }
         }
         let admin = self.admin(&what)?;
         let removed = wait(admin.delete_groups(&[group], &options())).map_err(|error| self.explain(&what, &error))?;

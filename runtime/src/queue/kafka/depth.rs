@@ -1,6 +1,7 @@
 //! How much waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
@@ -31,6 +32,8 @@ struct Ours {
 struct Group {
     name: String,
     group: String,
+    /// It has a topic of long waits, for all we know.
+    retries: bool,
     ours: BTreeMap<Slot, Ours>,
 }
 
@@ -50,7 +53,7 @@ impl Shared {
         }
         let orphans = lock(&self.orphans).clone();
         let orphans =
-            orphans.difference(&known).map(|name| Group { name: name.clone(), group: name.clone(), ours: BTreeMap::new() });
+            orphans.difference(&known).map(|name| Group { name: name.clone(), group: name.clone(), retries: true, ours: BTreeMap::new() });
         let groups: Vec<Group> = subscriptions.iter().map(|subscription| group(subscription)).chain(orphans).collect();
         self.ask(move |cluster| {
             let log = log(cluster, &cluster.url.topic, &partitions)?;
@@ -74,7 +77,8 @@ fn group(subscription: &Subscription) -> Group {
         let (out, oldest) = desk.shows(slot);
         Some((slot, Ours { base: window.base(), ended_above: window.ended_above(), out, oldest }))
     });
-    Group { name: subscription.name.clone(), group: subscription.group.clone(), ours: ours.collect() }
+    let retries = subscription.has_retries.load(Ordering::Relaxed);
+    Group { name: subscription.name.clone(), group: subscription.group.clone(), retries, ours: ours.collect() }
 }
 
 fn log(cluster: &Cluster, topic: &str, partitions: &[i32]) -> Result<Log, QueueError> {
@@ -87,12 +91,19 @@ fn of_group(cluster: &Cluster, group: &Group, log: &Log, left: &mut usize) -> Re
     if main.is_empty() {
         return Ok(None);
     }
-    let mut depth = SubscriptionDepth { name: group.name.clone(), events: Some(0), oldest: None, in_flight: Some(0) };
+    let mut depth = SubscriptionDepth {
+        name: group.name.clone(),
+        events: Some(0),
+        oldest: None,
+        in_flight: Some(0),
+        partitions: Vec::new(),
+    };
     add(cluster, &mut depth, (group, false, &cluster.url.topic), (&main, log), left);
     let retries = cluster.url.retry_topic(&group.group);
-    let waits = cluster.committed(&group.group, &retries)?;
-    if !waits.is_empty() || group.ours.keys().any(|slot| slot.retry) {
+    // What nobody has read yet counts too.
+    if group.retries {
         let partitions = cluster.partitions(&retries, super::client::ANSWER_MAX)?.unwrap_or_default();
+        let waits = if partitions.is_empty() { Vec::new() } else { cluster.committed(&group.group, &retries)? };
         let log = self::log(cluster, &retries, &partitions)?;
         add(cluster, &mut depth, (group, true, &retries), (&waits, &log), left);
     }
@@ -118,6 +129,10 @@ fn add(
         };
         let events = u64::try_from(high - base.max(*low)).unwrap_or(0).saturating_sub(ended_above);
         depth.events = depth.events.map(|before| before + events);
+        // Long waits are nobody's lag.
+        if !retry {
+            depth.partitions.push((*partition, events));
+        }
         depth.in_flight = depth.in_flight.map(|before| before + ours.map_or(0, |ours| ours.out));
         if events > 0 {
             let mut oldest = ours.and_then(|ours| ours.oldest);

@@ -61,6 +61,9 @@ enum State {
     Waiting(Timestamp),
     /// Given back, which holds once this change is committed; then it waits for its time, if there is one.
     Settled(u64, Option<Timestamp>),
+    /// Was out when our lease had become too old to be certain; told, and settled as late. Once this change is committed it is ours again,
+    /// and comes anew.
+    Doubted(u64),
     /// Was out when its partition was taken away; told, and settled as late.
     Lapsed,
 }
@@ -72,6 +75,10 @@ struct Held {
     tries: Tries,
     /// Its place in the line: that of its first coming.
     arrival: u64,
+    /// Its start was committed in the name of this process, which has outlived its run since: it need not be again.
+    started: bool,
+    /// It was handed out since it came.
+    given: bool,
     state: State,
 }
 
@@ -147,7 +154,8 @@ impl Desk {
         }
         let note = part.window.note_of(came.offset).unwrap_or(came.own);
         self.arrivals += 1;
-        self.held.insert(position, Held { came, tries: note.tries, arrival: self.arrivals, state: State::Ready });
+        let (tries, arrival) = (note.tries, self.arrivals);
+        self.held.insert(position, Held { came, tries, arrival, started: false, given: false, state: State::Ready });
         self.wait_or_get_ready(position, note.due.filter(|due| *due > now))
     }
 
@@ -170,11 +178,12 @@ impl Desk {
 
     /// At once, or once its start is committed.
     fn get_ready(&mut self, position: Position) -> bool {
-        let Some(tries) = self.held.get(&position).map(|held| held.tries) else { return false };
         let (slot, offset) = Slot::of(position);
         let Some(part) = self.parts.get_mut(&slot) else { return false };
-        match part.start(offset, tries) {
+        let Some(held) = self.held.get_mut(&position) else { return false };
+        match if held.started { None } else { part.start(offset, held.tries) } {
             Some(version) => {
+                held.started = true;
                 self.set(position, State::Starting(version));
                 false
             }
@@ -203,7 +212,7 @@ impl Desk {
         match state {
             State::Ready => drop(self.ready.insert(held.arrival, position)),
             State::Waiting(due) => drop(self.waiting.insert((due, position))),
-            State::Starting(_) | State::Out | State::Settled(..) | State::Lapsed => {}
+            State::Starting(_) | State::Out | State::Settled(..) | State::Doubted(_) | State::Lapsed => {}
         }
     }
 
@@ -219,7 +228,7 @@ impl Desk {
             && let Some((_, position)) = self.ready.pop_first()
         {
             if let Some(held) = self.held.get_mut(&position) {
-                held.state = State::Out;
+                (held.state, held.given) = (State::Out, true);
                 let Came { event, first_seen, .. } = &held.came;
                 out.push(Delivery { event: Arc::clone(event), position, tries: held.tries, first_seen: *first_seen });
             }

@@ -73,6 +73,10 @@ pub(super) fn find_or_begin(
     for partition in partitions {
         watermarks.insert(*partition, cluster.watermarks(topic, *partition)?);
     }
+    // Another process may have made it meanwhile: what was published since is not to be skipped.
+    if !cluster.committed(group, topic)?.is_empty() {
+        return Ok(made);
+    }
     let touched = look_at_others(cluster, group, &watermarks, &mut made.others);
     let from_the_first = start == Start::All || !touched;
     let begin = watermarks.iter().map(|(partition, (low, high))| {

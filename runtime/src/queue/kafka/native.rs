@@ -1,5 +1,6 @@
 //! What the crate does not offer of librdkafka, or not soundly: what a consumer group has committed, as asking by a consumer of its own for each
-//! group would cost a client with its threads and connections each time; and a topic's handle. The only unsafe code of this adapter.
+//! group would cost a client with its threads and connections each time; a commit that is answered without blocking; and a topic's handle. The
+//! only unsafe code of this adapter.
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
@@ -104,6 +105,24 @@ pub(super) fn remove(client: *mut RDKafka, group: &str, what: &TopicPartitionLis
         let result = native::rd_kafka_event_DeleteConsumerGroupOffsets_result(answer.0);
         let groups = native::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &mut count);
         read(groups, count).map(drop)
+    }
+}
+
+/// Commits, and has the answer told to the consumer's context when it is polled: the crate's own way (0.39) leaves it to a callback that it
+/// never registers, so that nobody would hear of it.
+///
+/// # Errors
+/// When the client is not in a group, or ends.
+pub(super) fn commit(consumer: *mut RDKafka, what: &TopicPartitionList) -> Result<(), KafkaError> {
+    // SAFETY: `consumer` is live for as long as the caller's borrow of its owner; its queue is checked and owned, and librdkafka keeps what it
+    // needs of it and of the list.
+    #[expect(unsafe_code, reason = "the crate has no way to commit that is answered and does not block")]
+    unsafe {
+        let queue = Owned::new(native::rd_kafka_queue_get_consumer(consumer), native::rd_kafka_queue_destroy)?;
+        match native::rd_kafka_commit_queue(consumer, what.ptr(), queue.0, None, ptr::null_mut()) {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            error => Err(KafkaError::ConsumerCommit(error.into())),
+        }
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) fn read(shared: &Arc<Shared>, subscription: &Arc<Subscription>) {
 impl Reader {
     fn new(shared: &Arc<Shared>, subscription: &Arc<Subscription>) -> Result<Self, QueueError> {
         let context = Context::new(&shared.name, Arc::clone(&subscription.waker));
-        let config = client::member(&shared.url, &shared.process, &subscription.group);
+        let config = client::member(&shared.url, &shared.process, &subscription.group, shared.partition_count());
         let consumer = config.create_with_context(context.clone());
         let mut consumer: BaseConsumer<Context> =
             consumer.map_err(|error| failed(&format!("consumer group `{}`", subscription.group), &error))?;
@@ -110,13 +110,10 @@ impl Reader {
 
     fn run(mut self) -> Result<(), QueueError> {
         while !self.subscription.is_over() {
-            if self.subscription.goes_round(self.shared.young()) {
-                // Whether all this is still ours, the answer to a commit says.
-                self.subscription.desk().touch();
-            }
             self.join()?;
             self.serve()?;
             self.answer();
+            self.renew();
             self.take();
             if self.subscription.desk().get_due(clock::now()) {
                 self.subscription.wake_pulls();
@@ -141,6 +138,20 @@ impl Reader {
         Ok(())
     }
 
+    /// A commit that the broker takes from us renews the lease: there is one at least every third of it.
+    fn renew(&self) {
+        let (age, lease) = (self.subscription.age(), self.shared.url.lease);
+        if age > lease / 3 {
+            let mut desk = self.subscription.desk();
+            if !desk.is_dirty() {
+                desk.touch();
+            }
+        }
+        if age > lease * 2 / 3 {
+            self.subscription.lapse();
+        }
+    }
+
     /// Polls what is no record.
     fn serve(&mut self) -> Result<(), QueueError> {
         let consumer = Arc::clone(&self.consumer);
@@ -163,17 +174,22 @@ impl Reader {
 
     /// An error of the consumer: pulls that wait are told, and it goes on by itself; or it has to be made anew.
     fn wrong(&mut self, error: &KafkaError) -> Result<(), QueueError> {
+        let fatal = self.consumer.client().fatal_error();
         let reason = self.context.take_problem().map(|(_, reason)| reason);
         let what = match reason {
             Some(reason) if !reason.is_empty() => format!("reading topic `{}`: {reason}", self.shared.url.topic),
             _ => format!("reading topic `{}`", self.shared.url.topic),
         };
-        let problem = match failed(&what, error) {
+        let failed = match &fatal {
+            Some((code, _)) => failed(&what, &KafkaError::Global(*code)),
+            None => failed(&what, error),
+        };
+        let problem = match failed {
             // Somebody may change it while the server runs.
             QueueError::Invalid(text) => QueueError::Unavailable(text),
             other => other,
         };
-        if matches!(error, KafkaError::MessageConsumptionFatal(_)) || self.consumer.client().fatal_error().is_some() {
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) || fatal.is_some() {
             return Err(problem);
         }
         match client::code(error) {
@@ -254,8 +270,9 @@ impl Reader {
                 pause.push(*slot);
             }
         }
-        let paused = self.consumer.pause(&self.list(&pause));
-        let resumed = self.consumer.resume(&self.list(&resume));
+        let none = |slots: &[Slot]| slots.is_empty();
+        let paused = if none(&pause) { Ok(()) } else { self.consumer.pause(&self.list(&pause)) };
+        let resumed = if none(&resume) { Ok(()) } else { self.consumer.resume(&self.list(&resume)) };
         if let Err(error) = paused.and(resumed) {
             tracing::debug!(queue = %self.shared.name, %error, "partitions could not be paused or resumed");
         }

@@ -73,8 +73,13 @@ impl Shared {
     }
 
     /// The age up to which a lease is certainly ours (delivery.md §3).
-    pub(super) fn young(&self) -> Duration {
+    fn young(&self) -> Duration {
         self.url.lease * 2 / 3
+    }
+
+    /// How many partitions the topic has, as far as we know.
+    pub(super) fn partition_count(&self) -> usize {
+        lock(&self.partitions).as_ref().map_or(1, Vec::len)
     }
 
     pub(super) fn connected_once(&self) -> bool {
@@ -117,7 +122,7 @@ impl Shared {
             return Arc::clone(known);
         }
         let group = self.url.group.as_deref().unwrap_or(name);
-        let made = Subscription::new(name, group, self.closed.child_token());
+        let made = Subscription::new(name, group, self.young(), self.closed.child_token());
         subscriptions.insert(name.to_owned(), Arc::clone(&made));
         made
     }

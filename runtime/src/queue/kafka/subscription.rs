@@ -19,6 +19,8 @@ pub(super) struct Subscription {
     pub(super) name: String,
     /// The consumer group: the same name, unless the URL names another.
     pub(super) group: String,
+    /// Up to what age a lease is certainly ours.
+    young: Duration,
     /// Where it begins; not set: it was found on the broker, and is not made again.
     pub(super) start: OnceLock<Start>,
     /// It is there.
@@ -43,13 +45,8 @@ pub(super) struct Subscription {
     pub(super) has_retries: AtomicBool,
     /// It is not there, and may not be made.
     pub(super) no_retries: AtomicBool,
-    /// When the reader last went round, and whether it has heard from the broker since it was late.
-    seen: Mutex<Seen>,
-}
-
-struct Seen {
-    at: Instant,
-    sure: bool,
+    /// When the last commit was sent that the broker took as ours: how old our lease is. The reader writes it, pulls and the dispatcher look.
+    confirmed: Mutex<Instant>,
 }
 
 /// A pull that waits: what it asks for is read for as long as it does.
@@ -62,8 +59,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Subscription {
-    pub(super) fn new(name: &str, group: &str, ended: CancellationToken) -> Arc<Self> {
+    pub(super) fn new(name: &str, group: &str, young: Duration, ended: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
+            young,
             name: name.to_owned(),
             group: group.to_owned(),
             start: OnceLock::new(),
@@ -78,7 +76,7 @@ impl Subscription {
             left: CancellationToken::new(),
             has_retries: AtomicBool::new(false),
             no_retries: AtomicBool::new(false),
-            seen: Mutex::new(Seen { at: Instant::now(), sure: true }),
+            confirmed: Mutex::new(Instant::now()),
         })
     }
 
@@ -100,7 +98,8 @@ impl Subscription {
             }
             {
                 let mut desk = self.desk();
-                let out = desk.hand_out(max.get());
+                // With a lease that is too old nothing begins; who renews it wakes us.
+                let out = if self.age() <= self.young { desk.hand_out(max.get()) } else { Vec::new() };
                 if !out.is_empty() {
                     return Ok(out);
                 }
@@ -178,26 +177,26 @@ impl Subscription {
         self.waker.wake();
     }
 
-    /// The reader goes round once more: whether it was away for longer than a lease is certain.
-    pub(super) fn goes_round(&self, young: Duration) -> bool {
-        let mut seen = lock(&self.seen);
-        let late = seen.at.elapsed() > young;
-        seen.at = Instant::now();
-        seen.sure &= !late;
-        late
+    /// The broker has taken a commit as ours that was sent then.
+    pub(super) fn is_confirmed(&self, sent: Instant) {
+        *lock(&self.confirmed) = sent;
     }
 
-    /// The broker has confirmed something as ours.
-    pub(super) fn is_confirmed(&self) {
-        lock(&self.seen).sure = true;
+    /// How old our lease is.
+    pub(super) fn age(&self) -> Duration {
+        lock(&self.confirmed).elapsed()
+    }
+
+    /// Lets go of what is out, as our lease is too old.
+    pub(super) fn lapse(&self) {
+        if self.desk().lapse_all() {
+            self.tell_lapsed();
+        }
     }
 
     /// Whether a delivery is certainly ours. One that may not be is let go.
-    pub(super) fn holds(&self, position: Position, young: Duration) -> bool {
-        let sure = {
-            let seen = lock(&self.seen);
-            seen.sure && seen.at.elapsed() <= young
-        };
+    pub(super) fn holds(&self, position: Position) -> bool {
+        let sure = self.age() <= self.young;
         let mut desk = self.desk();
         if !sure && desk.lapse(position) {
             drop(desk);

@@ -27,6 +27,7 @@ impl Shared {
                     events: Some(count.events),
                     oldest: None,
                     in_flight: Some(count.claimed),
+                    partitions: Vec::new(),
                 }),
             }
         }

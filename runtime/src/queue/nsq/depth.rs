@@ -84,6 +84,7 @@ impl Shared {
             events: Some(waits),
             oldest: None,
             in_flight: Some(runs),
+            partitions: Vec::new(),
         });
         // The same event waits in several channels: at least so many are not ended.
         Ok(Depth { events: Some(most.unwrap_or(sums.topic)), bytes: None, subscriptions: subscriptions.collect() })

@@ -42,6 +42,7 @@ fn subscription(group: Group, delayed: u64, first_due: Option<Timestamp>) -> Sub
         events: u64::try_from(lag).ok().map(|lag| lag + pending + delayed),
         oldest: time(&oldest).into_iter().chain(time(&unread)).chain(first_due).min(),
         in_flight: Some(pending.saturating_sub(waiting)),
+        partitions: Vec::new(),
     }
 }
 

@@ -59,7 +59,7 @@ impl Desk {
         let Some(held) = self.held.get(&position) else { return };
         let (tries, own, state) = (held.tries, held.came.own.tries, held.state);
         if let Some(part) = self.parts.get_mut(&slot)
-            && !matches!(state, State::Waiting(_) | State::Settled(..))
+            && !matches!(state, State::Waiting(_) | State::Settled(..) | State::Doubted(_))
         {
             part.note(offset, tries, own);
         }

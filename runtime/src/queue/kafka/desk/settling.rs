@@ -15,11 +15,14 @@ impl Desk {
         let mut changed: BTreeMap<Slot, Vec<Position>> = BTreeMap::new();
         for Settlement { position, settle } in batch {
             let (slot, offset) = Slot::of(*position);
-            match self.held.get(position).map(|held| held.state) {
+            let held = self.held.get(position);
+            let came_anew = held.is_some_and(|held| !held.given);
+            match held.map(|held| held.state) {
                 Some(State::Lapsed) => {
                     self.forget(*position);
                     settled.late.push(*position);
                 }
+                Some(State::Doubted(_)) => settled.late.push(*position),
                 Some(State::Out) => {
                     self.settle_one(*position, *settle, now);
                     changed.entry(slot).or_default().push(*position);
@@ -29,7 +32,11 @@ impl Desk {
                 None if self.parts.get(&slot).is_some_and(|part| part.window.has_ended(offset)) => {
                     changed.entry(slot).or_default().push(*position);
                 }
-                _ => {}
+                // It went with its partition, which may be back by now.
+                None => settled.late.push(*position),
+                Some(_) if came_anew => settled.late.push(*position),
+                // Settled before.
+                Some(_) => {}
             }
         }
         for (slot, positions) in changed {
@@ -91,14 +98,29 @@ impl Desk {
         self.parts.values_mut().for_each(Part::changed);
     }
 
-    /// A delivery that is out may not be ours any more: whether somebody is to be told.
+    /// A delivery that is out may not be ours any more: whether somebody is to be told. If it still is, it comes again.
     pub(in crate::queue::kafka) fn lapse(&mut self, position: Position) -> bool {
-        let out = self.holds(position);
-        if out {
-            self.set(position, State::Lapsed);
-            self.lapsed.push(position);
-        }
-        out
+        let (slot, offset) = Slot::of(position);
+        let Some(held) = self.held.get_mut(&position).filter(|held| held.state == State::Out) else { return false };
+        // Whoever settles it from now on comes too late.
+        held.given = false;
+        let state = match self.parts.get_mut(&slot) {
+            Some(part) => {
+                part.note(offset, held.tries, held.came.own.tries);
+                part.changed();
+                State::Doubted(part.version())
+            }
+            None => State::Lapsed,
+        };
+        self.set(position, state);
+        self.lapsed.push(position);
+        true
+    }
+
+    /// All that is out may not be ours any more: whether somebody is to be told.
+    pub(in crate::queue::kafka) fn lapse_all(&mut self) -> bool {
+        let out = self.of(&self.slots(), |state| state == State::Out);
+        out.iter().fold(false, |told, position| self.lapse(*position) || told)
     }
 
     /// A commit holds; whether pulls are to be woken.
@@ -108,7 +130,7 @@ impl Desk {
             return false;
         }
         let holds = |(position, held): (&Position, &Held)| match held.state {
-            State::Starting(version) | State::Settled(version, _) if version <= planned.version => Some(*position),
+            State::Starting(version) | State::Settled(version, _) | State::Doubted(version) if version <= planned.version => Some(*position),
             _ => None,
         };
         let hold: Vec<Position> =
@@ -117,6 +139,7 @@ impl Desk {
         for position in hold {
             match self.held.get(&position).map(|held| held.state) {
                 Some(State::Settled(_, due)) => woken |= self.wait_or_get_ready(position, due),
+                Some(State::Doubted(_)) => woken |= self.wait_or_get_ready(position, None),
                 _ => {
                     self.set(position, State::Ready);
                     if let Some(part) = self.parts.get_mut(&planned.slot) {

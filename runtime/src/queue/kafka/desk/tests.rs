@@ -142,6 +142,43 @@ fn what_may_have_run_with_another_is_run_with_its_start_committed_first() {
 }
 
 #[test]
+fn what_was_given_back_here_has_its_start_committed_once() {
+    let mut before = desk(10..11);
+    out(&mut before);
+    let left = commit(&mut before).pop().map_or_else(|| before.window(SLOT).unwrap().clone(), |(_, window)| window);
+    let mut desk = Desk { wanted: 9, ..Desk::default() };
+    desk.assign(SLOT, left);
+    commit(&mut desk);
+    desk.take(SLOT, came(10), NOW);
+    commit(&mut desk);
+    assert_eq!(out(&mut desk), [10]);
+    settle(&mut desk, 10, Settle::Return);
+    // Nobody runs it now: a kill costs it nothing.
+    assert_eq!(commit(&mut desk)[0].1.note_of(10), None);
+    assert!(!desk.is_dirty());
+    assert_eq!(out(&mut desk), [10]);
+}
+
+#[test]
+fn what_a_lease_was_too_old_for_comes_again_once_it_is_renewed() {
+    let mut desk = desk(10..12);
+    out(&mut desk);
+    desk.note(SLOT.position(10), tries(1));
+    let sent = desk.plan();
+    assert!(desk.lapse_all() && !desk.lapse_all());
+    assert!(!desk.holds(SLOT.position(10)));
+    assert_eq!(desk.take_lapsed().len(), 2);
+    assert_eq!(settle(&mut desk, 10, Settle::Ack).late, [SLOT.position(10)]);
+    // What was sent before says nothing of it.
+    sent.iter().for_each(|planned| assert!(!desk.committed(planned)));
+    assert!(out(&mut desk).is_empty());
+    assert_eq!(commit(&mut desk)[0].1.note_of(10), None, "no try");
+    assert_eq!(out(&mut desk), [10, 11]);
+    settle(&mut desk, 10, Settle::Ack);
+    assert_eq!(commit(&mut desk)[0].0, 11);
+}
+
+#[test]
 fn a_partition_that_is_closed_leaves_no_suspicion() {
     let mut desk = desk(10..13);
     out(&mut desk);

@@ -55,7 +55,8 @@ impl Reader {
             if let Some(mut queue) = self.consumer.split_partition_queue(&topic, slot.partition) {
                 let waker = std::sync::Arc::clone(&self.subscription.waker);
                 queue.set_nonempty_callback(move || waker.wake());
-                self.sources.insert(slot, Source { queue, idle: None, paused: false });
+                // It may have been ours before, and paused: librdkafka keeps that.
+                self.sources.insert(slot, Source { queue, idle: None, paused: true });
             }
             self.subscription.desk().assign(slot, window);
         }

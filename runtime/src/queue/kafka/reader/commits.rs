@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
@@ -11,6 +11,7 @@ use super::Reader;
 use crate::queue::QueueError;
 use crate::queue::kafka::client::{ANSWER_MAX, code, failed, refuses};
 use crate::queue::kafka::desk::Planned;
+use crate::queue::kafka::native;
 
 /// Before a commit that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ impl Reader {
         if planned.is_empty() {
             return;
         }
-        match self.consumer.commit(&self.offsets(&planned), CommitMode::Async) {
+        match native::commit(self.consumer.client().native_ptr(), &self.offsets(&planned)) {
             Ok(()) => self.commits.sent = Some((planned, now)),
             Err(error) => self.not_committed(&planned, &error),
         }
@@ -58,21 +59,26 @@ impl Reader {
 
     /// The answer to the commit that was on its way.
     pub(super) fn committed(&mut self, answer: Result<(), RDKafkaErrorCode>, each: &[(String, i32, Option<RDKafkaErrorCode>)]) {
-        let Some((planned, _)) = self.commits.sent.take() else { return };
+        let Some((planned, sent)) = self.commits.sent.take() else { return };
         if let Err(code) = answer {
             return self.not_committed(&planned, &KafkaError::ConsumerCommit(code));
         }
-        let mut woken = false;
+        let (old, mut woken, mut ours) = (self.subscription.age() > self.shared.url.lease * 2 / 3, false, false);
         for planned in planned {
             let topic = self.topic(planned.slot);
             let found = each.iter().find(|(name, partition, _)| *name == topic && *partition == planned.slot.partition);
             match found.and_then(|(.., error)| *error) {
                 Some(code) => self.not_committed(&[planned], &KafkaError::ConsumerCommit(code)),
-                None => woken |= self.subscription.desk().committed(&planned),
+                None => {
+                    ours = true;
+                    woken |= self.subscription.desk().committed(&planned);
+                }
             }
         }
-        self.subscription.is_confirmed();
-        if woken {
+        if ours {
+            self.subscription.is_confirmed(sent);
+        }
+        if woken || old {
             self.subscription.wake_pulls();
         }
     }

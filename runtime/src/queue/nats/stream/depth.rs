@@ -22,6 +22,7 @@ impl Shared {
                 events: Some(waits + delayed),
                 oldest,
                 in_flight: Some(self.held(&info.name)),
+                partitions: Vec::new(),
                 name: info.name,
             });
         }

@@ -247,7 +247,7 @@ impl Shared {
         // A list does not say how old its messages are.
         let oldest =
             first.parse::<f64>().ok().and_then(|score| answer::score(&(score * f64::from(self.unit())).round().to_string()));
-        let own = SubscriptionDepth { name: READER.to_owned(), events, oldest, in_flight: Some(leased) };
+        let own = SubscriptionDepth { name: READER.to_owned(), events, oldest, in_flight: Some(leased), partitions: Vec::new() };
         Ok(Depth { events, bytes: None, subscriptions: vec![own] })
     }
 
