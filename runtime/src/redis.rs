@@ -306,8 +306,8 @@ impl Blocking {
     ///
     /// # Errors
     /// As [`Redis::query`].
-    pub fn pipeline(&mut self, commands: &Pipeline) -> Result<(), RedisProblem> {
-        commands.exec(&mut self.connection).map_err(|error| RedisProblem::of(&self.name, &error))
+    pub fn pipeline<T: FromRedisValue>(&mut self, commands: &Pipeline) -> Result<T, RedisProblem> {
+        commands.query(&mut self.connection).map_err(|error| RedisProblem::of(&self.name, &error))
     }
 }
 
