@@ -135,6 +135,7 @@ pub(crate) fn publish(url: &str, numbers: Range<usize>, seed: u64) {
         let opening = Opening {
             name: "events".to_owned(),
             kind: "soak".to_owned(),
+            key: None,
             map: None,
             max_size_bytes: u64::MAX,
             process: "publisher".to_owned(),

@@ -33,7 +33,7 @@ impl Place for Apart {
     }
 
     fn lease(&self) -> Option<Duration> {
-        self.spot.lease()
+        Place::lease(&self.spot)
     }
 
     fn has_broker(&self) -> bool {
