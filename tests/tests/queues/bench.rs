@@ -68,7 +68,8 @@ fn nsq_topic() {
 #[test]
 #[cfg_attr(without_mosquitto, ignore = "no mosquitto on this machine: make tools")]
 fn mqtt() {
-    measures_both(&format!("{}/orders", mosquitto::start("").url()));
+    let server = mosquitto::start("");
+    measures_both(&format!("{}/orders", server.url()));
 }
 
 /// What nobody reads is not kept there, so no queue can be filled: that is said.
