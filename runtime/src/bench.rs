@@ -240,13 +240,14 @@ impl Bench {
     fn end(&self) -> anyhow::Result<()> {
         self.stop.cancel();
         self.tasks.close();
-        self.runtime.block_on(async {
+        let left = self.runtime.block_on(async {
             tokio::time::timeout(END_MAX, self.tasks.wait()).await?;
-            if let Some(broker) = &self.broker {
-                tokio::time::timeout(END_MAX, broker.remove()).await??;
+            match &self.broker {
+                Some(broker) => tokio::time::timeout(END_MAX, broker.leave()).await?,
+                None => Ok(()),
             }
-            Ok(())
-        })
+        });
+        left.and(self.broker.as_ref().map_or(Ok(()), OnBroker::remove))
     }
 
     fn floor(&self, floor: &Floor, events: u64) -> anyhow::Result<()> {

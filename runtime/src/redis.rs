@@ -159,9 +159,16 @@ impl Redis {
     /// As [`Redis::query`].
     pub async fn dedicated(&self, blocks: Duration) -> Result<Dedicated, RedisProblem> {
         // The shared connection paces attempts at a server that is away, for this one too.
-        self.connected().await?;
-        let connection = self.open(blocks + COMMAND_MAX).await?;
-        Ok(Dedicated { connection })
+        let number = self.connected().await?.number;
+        match self.open(blocks + COMMAND_MAX).await {
+            Ok(connection) => Ok(Dedicated { connection, number }),
+            Err(problem) => {
+                if matches!(problem, RedisProblem::Away(_)) {
+                    self.let_go(number, &problem);
+                }
+                Err(problem)
+            }
+        }
     }
 
     /// A plain connection that blocks its thread, to measure against (`weir bench`).
@@ -245,12 +252,17 @@ impl Redis {
     fn failed(&self, number: u64, error: &RedisError) -> RedisProblem {
         let problem = RedisProblem::of(&self.name, error);
         if error.is_io_error() || error.is_unrecoverable_error() || error.code() == Some("READONLY") {
-            let mut link = self.link();
-            if link.made == number && link.connection.take().is_some() {
-                link.problem = Some(problem.clone());
-            }
+            self.let_go(number, &problem);
         }
         problem
+    }
+
+    /// Lets go of the connection, if it is this one: the next command makes another.
+    fn let_go(&self, number: u64, problem: &RedisProblem) {
+        let mut link = self.link();
+        if link.made == number && link.connection.take().is_some() {
+            link.problem = Some(problem.clone());
+        }
     }
 
     async fn open(&self, answers_within: Duration) -> Result<MultiplexedConnection, RedisProblem> {
@@ -275,6 +287,9 @@ impl Redis {
 /// A connection that nobody else uses. Its commands wait for each other.
 pub struct Dedicated {
     connection: MultiplexedConnection,
+    /// The shared one when it was made. What happens to this one has mostly happened to that too: it is not waited for until it is noticed
+    /// there as well.
+    number: u64,
 }
 
 impl Dedicated {
@@ -283,7 +298,7 @@ impl Dedicated {
     /// # Errors
     /// As [`Redis::query`], but for the time-out, which is longer by what may block.
     pub async fn query<T: FromRedisValue>(&mut self, redis: &Redis, command: &Cmd) -> Result<T, RedisProblem> {
-        command.query_async(&mut self.connection).await.map_err(|error| RedisProblem::of(&redis.name, &error))
+        command.query_async(&mut self.connection).await.map_err(|error| redis.failed(self.number, &error))
     }
 }
 
@@ -306,8 +321,8 @@ impl Blocking {
     ///
     /// # Errors
     /// As [`Redis::query`].
-    pub fn pipeline(&mut self, commands: &Pipeline) -> Result<(), RedisProblem> {
-        commands.exec(&mut self.connection).map_err(|error| RedisProblem::of(&self.name, &error))
+    pub fn pipeline<T: FromRedisValue>(&mut self, commands: &Pipeline) -> Result<T, RedisProblem> {
+        commands.query(&mut self.connection).map_err(|error| RedisProblem::of(&self.name, &error))
     }
 }
 

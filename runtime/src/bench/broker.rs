@@ -1,14 +1,14 @@
 //! The rows of a broker: its bare client, and the whole path. Each has a fresh queue of its own beside the one that the URL names; they are
 //! filled before a round is measured, and removed at the end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::rounds::{cpu_time, machine_time, median};
 use super::{Bench, CONCURRENCY_AWAY, FILL, OnQueue, SUBSCRIPTION, Step};
 use crate::handler::PausedBy;
-use crate::queue::floor::Floor;
+use crate::queue::floor::{Floor, numbered};
 use crate::queue::{Publish, QueueError};
 
 /// Most events of a round: what is filled in beforehand stands on the server, about 700 bytes an event.
@@ -18,13 +18,15 @@ pub(super) const EVENTS_MAX: u64 = 100_000;
 pub(super) struct OnBroker {
     floor: RefCell<Box<dyn Floor>>,
     path: OnQueue,
+    /// Events that were filled in, over all rounds.
+    filled: Cell<u64>,
     /// Cores that others took, the broker above all, round by round.
     taken: RefCell<Vec<f64>>,
 }
 
 impl OnBroker {
     pub(super) fn new(floor: Box<dyn Floor>, path: OnQueue) -> Self {
-        Self { floor: RefCell::new(floor), path, taken: RefCell::default() }
+        Self { floor: RefCell::new(floor), path, filled: Cell::new(0), taken: RefCell::default() }
     }
 
     /// Cores that others took beside the whole path.
@@ -44,12 +46,12 @@ impl OnBroker {
     pub(super) fn fill<'a>(&'a self, bench: &'a Bench, events: u64) -> Step<'a> {
         Box::new(move || {
             self.path.subscription.handler.pause(Some(PausedBy::Operator));
-            let mut left = usize::try_from(events).unwrap_or(usize::MAX);
+            let from = self.filled.replace(self.filled.get() + events);
+            let all: Vec<u64> = (from..from + events).collect();
             bench.runtime.block_on(async {
-                while left > 0 {
-                    let some = left.min(FILL);
-                    self.path.queue.publish(vec![Publish { event: Arc::clone(&bench.event), due: None }; some]).await?;
-                    left -= some;
+                for some in all.chunks(FILL) {
+                    let event = |number: &u64| Publish { event: Arc::new(numbered(&bench.event, *number)), due: None };
+                    self.path.queue.publish(some.iter().map(event).collect()).await?;
                 }
                 Ok::<_, QueueError>(())
             })?;
@@ -69,13 +71,18 @@ impl OnBroker {
         })
     }
 
-    /// Removes everything from the server.
-    pub(super) async fn remove(&self) -> anyhow::Result<()> {
+    /// Ends the queue.
+    pub(super) async fn leave(&self) -> anyhow::Result<()> {
         match self.path.queue.unsubscribe(SUBSCRIPTION).await {
             Ok(()) | Err(QueueError::Unsupported(_)) => {}
             Err(error) => return Err(error.into()),
         }
         self.path.queue.close().await;
+        Ok(())
+    }
+
+    /// Removes everything from the server. It blocks, as its client may be one that does.
+    pub(super) fn remove(&self) -> anyhow::Result<()> {
         Ok(self.floor.borrow_mut().remove()?)
     }
 }

@@ -6,6 +6,7 @@ use super::output::{Cell, CliError, Global, Output};
 use crate::bench::{self, Aim, HANDLER, Measured, Plan, Row};
 use crate::config::Ceilings;
 use crate::event::{Event, json};
+use crate::queue::promises;
 use crate::queue::url::QueueUrl;
 use crate::sandbox::Sandbox;
 
@@ -18,8 +19,8 @@ pub struct Bench {
     /// Give it this event (CloudEvents JSON) instead of 500 bytes of built-in JSON.
     #[arg(long, value_name = "FILE")]
     event: Option<PathBuf>,
-    /// Measure the whole path over this queue too. For a Redis stream, the bare client as well, both on streams of their own that are
-    /// removed at the end; any other queue should be empty, as what it holds is run too.
+    /// Measure the whole path over this queue too, and, where a broker keeps what waits, its bare client beside it: both on objects of
+    /// their own, which are removed at the end. Any other queue should be empty, as what it holds is run too.
     #[arg(long, value_name = "URL")]
     queue: Option<String>,
     /// Events in each round.
@@ -43,6 +44,8 @@ pub fn run(bench: &Bench, global: &Global) -> Result<(), CliError> {
     let event = bench.event.as_deref().map_or_else(|| Ok(bench::event()), read_event)?;
     let here = std::env::current_dir().unwrap_or_default();
     let queue = bench.queue.as_deref().map(|url| QueueUrl::parse(url, &here)).transpose().map_err(CliError::Wrong)?;
+    let adapter = queue.as_ref().map_or("", QueueUrl::adapter);
+    let keeps_nothing = promises().iter().any(|(name, features)| *name == adapter && !features.at_least_once);
     let failed = |error: anyhow::Error| CliError::Failed(format!("{error:#}"));
     let folder = tempfile::tempdir().map_err(|error| failed(error.into()))?;
     let Measured { rows, aims, cores } =
@@ -61,7 +64,11 @@ pub fn run(bench: &Bench, global: &Global) -> Result<(), CliError> {
         output.table(["ROW", "CPU µs/event", "× tuned", "events/s"], &rows, "nothing was measured")?;
         for Aim { name, aim, measured, holds } in &aims {
             let holds = if *holds { "holds" } else { "does not hold" };
-            output.line(&format!("redis, on {cores:.2} cores: {name} {aim:.1}; {measured:.1}: {holds}"))?;
+            output.line(&format!("{adapter}, on {cores:.2} cores: {name} {aim:.1}; {measured:.1}: {holds}"))?;
+        }
+        if keeps_nothing {
+            let why = "what nobody reads is not kept, so there is no queue to fill, and no bare client beside it";
+            output.line(&format!("{adapter}: {why}"))?;
         }
         Ok(())
     })

@@ -145,6 +145,13 @@ pub fn queue_of<'c>(config: &'c Config, name: &str) -> Result<&'c QueueConfig, C
     })
 }
 
+/// The server's name among others: as configured, else the one that it made when it was first started; none: it never was.
+#[must_use]
+pub fn name(config: &Config) -> Option<String> {
+    let made = || std::fs::read_to_string(config.server.data.join("name")).ok();
+    config.server.name.clone().or_else(made).map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// The store, when there is one: asking makes no folder.
 ///
 /// # Errors

@@ -79,6 +79,7 @@ pub(super) fn run_to(args: &Move, global: &Global, output: &mut Output) -> Resul
     let mut from = End::of(&args.from, config.as_ref())?;
     let mut to = End::of(&args.to, config.as_ref())?;
     from.refuse_same(&to)?;
+    from.read_as_server(config.as_ref());
     let store = store(config.as_ref(), [&from, &to]);
     from.opening.store.clone_from(&store);
     to.opening.store = store;
@@ -114,6 +115,14 @@ impl End {
         let known = direct::queue_of(config, queue)?;
         let opening = direct::named(config, queue, known);
         Ok(Self { name: queue.to_owned(), url: known.url.clone(), opening, is_named: true })
+    }
+
+    /// A broker of MQTT keeps what waits for the process of a name: it is read under that of the server, or without one under a name that
+    /// stays, so that what a killed move held comes to the next one. Elsewhere a name of its own keeps it apart from a server that runs.
+    fn read_as_server(&mut self, config: Option<&Config>) {
+        if self.url.adapter() == "mqtt" {
+            self.opening.process = config.and_then(direct::name).unwrap_or_else(|| "move".to_owned());
+        }
     }
 
     fn refuse_same(&self, other: &Self) -> Result<(), CliError> {
@@ -153,6 +162,12 @@ async fn between(from: End, to: End, (group, handler): (&str, Option<&str>)) -> 
     let stop = stop()?;
     let (from_name, to_name) = (from.name.clone(), to.name.clone());
     let source = from.open().await?;
+    let features = source.features();
+    if handler.is_none() && features.at_least_once && features.groups && !features.depth {
+        return Err(CliError::Wrong(format!(
+            "queue `{from_name}` can't tell who reads it (name the handler in whose place it is read: `--handler`)"
+        )));
+    }
     let depth = source.depth().await.map_err(|error| direct::failure(&from_name, &error))?;
     let reading = Reading::choose(&from_name, &depth, group, handler).map_err(CliError::Wrong)?;
     let total = waits(&depth, &reading.subscription);

@@ -29,7 +29,14 @@ pub trait Floor {
 /// The URL of a fresh queue, and the bare client beside it.
 pub type Beside = (QueueUrl, Box<dyn Floor>);
 
-/// For the broker of a URL: the URL of a fresh queue beside the one that it names, and a bare client. None: there is no broker.
+/// An event of its own, as large as the other: some brokers drop a second copy.
+#[must_use]
+pub fn numbered(event: &Event, number: u64) -> Event {
+    Event { id: format!("{number:0>width$}", width = event.id.len()), ..event.clone() }
+}
+
+/// For the broker of a URL: the URL of a fresh queue beside the one that it names, and a bare client. None: there is no broker, or what
+/// nobody reads is not kept there, so that no queue can be filled.
 ///
 /// # Errors
 /// When the broker is away or refuses.
@@ -54,6 +61,21 @@ pub fn open(url: &QueueUrl) -> Result<Option<Beside>, QueueError> {
         QueueUrl::Kafka(url) => {
             let (url, floor) = super::kafka::floor::open(url)?;
             Ok(Some((QueueUrl::Kafka(Box::new(url)), Box::new(floor))))
+        }
+        #[cfg(feature = "redis")]
+        QueueUrl::RedisTaken(url) => {
+            let (url, floor) = super::redis::taken::floor::open(url)?;
+            Ok(Some((QueueUrl::RedisTaken(Box::new(url)), Box::new(floor))))
+        }
+        #[cfg(feature = "nats")]
+        QueueUrl::Nats(url) if url.stream.is_some() => {
+            let (url, floor) = super::nats::stream::floor::open(url)?;
+            Ok(Some((QueueUrl::Nats(Box::new(url)), Box::new(floor))))
+        }
+        #[cfg(feature = "nsq")]
+        QueueUrl::Nsq(url) => {
+            let (url, floor) = super::nsq::floor::open(url)?;
+            Ok(Some((QueueUrl::Nsq(Box::new(url)), Box::new(floor))))
         }
         _ => Ok(None),
     }

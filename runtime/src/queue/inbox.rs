@@ -109,12 +109,16 @@ impl<T> Inbox<T> {
 
     /// Puts in what has come, and is certainly ours since that time.
     pub(super) fn put_since(&self, renewed: Instant, came: impl IntoIterator<Item = (Delivery, T)>) {
+        drop(self.replace(renewed, came));
+    }
+
+    /// The same; answers the tokens of what was ours already, which are over.
+    pub(super) fn replace(&self, renewed: Instant, came: impl IntoIterator<Item = (Delivery, T)>) -> Vec<T> {
         let mut hold = self.hold();
-        for (delivery, token) in came {
-            hold.take_in(delivery, token, renewed);
-        }
+        let replaced = came.into_iter().filter_map(|(delivery, token)| hold.take_in(delivery, token, renewed)).collect();
         drop(hold);
         self.came.notify_waiters();
+        replaced
     }
 
     /// Whether a delivery is certainly ours: it was renewed less than `young` ago. One that is too old is let go.

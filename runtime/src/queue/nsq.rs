@@ -18,6 +18,7 @@
 mod client;
 mod consumer;
 mod depth;
+pub(super) mod floor;
 mod flow;
 mod health;
 mod line;
@@ -92,7 +93,7 @@ impl NsqQueue {
     /// # Errors
     /// When a server refuses us, or certificates can't be read.
     pub async fn open(url: &NsqUrl, opening: &Opening) -> Result<Arc<Self>, QueueError> {
-        let manner = manner(url, opening).await?;
+        let manner = manner(url, &opening.process).await?;
         let shared = Arc::new(Shared::new(url, manner, opening));
         let queue = Arc::new(Self { _gone: shared.gone.clone().drop_guard(), ended: OnceCell::new(), shared });
         let shared = &queue.shared;
@@ -128,7 +129,7 @@ impl NsqQueue {
     }
 }
 
-async fn manner(url: &NsqUrl, opening: &Opening) -> Result<Manner, QueueError> {
+async fn manner(url: &NsqUrl, process: &str) -> Result<Manner, QueueError> {
     let invalid = |error: &dyn std::fmt::Display| QueueError::Invalid(format!("{url}: {error}"));
     let tls = match url.tls {
         false => None,
@@ -142,7 +143,7 @@ async fn manner(url: &NsqUrl, opening: &Opening) -> Result<Manner, QueueError> {
             Some(config.map_err(|error| invalid(&error))?)
         }
     };
-    Ok(Manner { process: opening.process.clone(), lease: url.lease, secret: url.secret.clone(), tls })
+    Ok(Manner { process: process.to_owned(), lease: url.lease, secret: url.secret.clone(), tls })
 }
 
 /// Keeps leases, and writes notes, until the queue is closed.

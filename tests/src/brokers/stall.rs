@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::process::free_port;
@@ -15,7 +15,17 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Stall {
     port: u16,
-    silent: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// All that is connected is silent.
+    silent: AtomicBool,
+    /// Connections so far: the number of the last one.
+    accepted: AtomicU64,
+    /// Those up to this number are silent for good.
+    cut: AtomicU64,
 }
 
 impl Stall {
@@ -27,21 +37,28 @@ impl Stall {
     pub fn before(port: u16) -> Self {
         let own = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, own)).expect("the port is free");
-        let silent = Arc::new(AtomicBool::new(false));
-        let of = Arc::clone(&silent);
+        let state = Arc::new(State::default());
+        let of = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
+                let number = of.accepted.fetch_add(1, Ordering::SeqCst) + 1;
                 // Only what was connected before is silent: a new connection goes through.
                 let cut = Arc::new(AtomicBool::new(false));
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { continue };
-                    let (silent, cut) = (Arc::clone(&of), Arc::clone(&cut));
-                    std::thread::spawn(move || pass(from, to, &silent, &cut));
+                    let (state, cut) = (Arc::clone(&of), Arc::clone(&cut));
+                    std::thread::spawn(move || {
+                        let is_silent = || {
+                            let now = state.silent.load(Ordering::SeqCst) || number <= state.cut.load(Ordering::SeqCst);
+                            cut.fetch_or(now, Ordering::SeqCst) || now
+                        };
+                        pass(from, to, is_silent);
+                    });
                 }
             }
         });
-        Self { port: own, silent }
+        Self { port: own, state }
     }
 
     /// Where it listens.
@@ -52,16 +69,21 @@ impl Stall {
 
     /// From now on nothing is passed on over any connection, and none is closed.
     pub fn silence(&self) {
-        self.silent.store(true, Ordering::SeqCst);
+        self.state.silent.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing is passed on over the connections that there are, and none is closed; new ones go through.
+    pub fn cut(&self) {
+        self.state.cut.store(self.state.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// New connections go through again; those that were silent stay so.
     pub fn speak(&self) {
-        self.silent.store(false, Ordering::SeqCst);
+        self.state.silent.store(false, Ordering::SeqCst);
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, cut: &AtomicBool) {
+fn pass(mut from: TcpStream, mut to: TcpStream, is_silent: impl Fn() -> bool) {
     use std::io::{Read as _, Write as _};
     let mut some = vec![0; 64 << 10];
     if from.set_read_timeout(Some(LOOK)).is_err() {
@@ -69,13 +91,11 @@ fn pass(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, cut: &Atomi
     }
     loop {
         let read = from.read(&mut some);
-        if silent.load(Ordering::SeqCst) {
-            cut.store(true, Ordering::SeqCst);
-        }
+        let silent = is_silent();
         match read {
             Ok(0) => break,
             // What comes over a silent connection is lost.
-            Ok(_) if cut.load(Ordering::SeqCst) => {}
+            Ok(_) if silent => {}
             Ok(count) => {
                 if to.write_all(&some[..count]).is_err() {
                     break;
@@ -86,7 +106,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, cut: &Atomi
         }
     }
     // A silent connection is not closed for the other side.
-    if !cut.load(Ordering::SeqCst) {
+    if !is_silent() {
         let _ = to.shutdown(std::net::Shutdown::Both);
     }
 }

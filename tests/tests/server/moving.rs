@@ -1,5 +1,7 @@
 //! `weir move`: from one queue to another, killed in the middle, with what waits for its time; and the way without a pause.
 
+mod brokers;
+
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};

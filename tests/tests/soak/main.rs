@@ -2,6 +2,8 @@
 //! some of which fail, while the broker is restarted once and a process is killed once. Everything that was accepted ends, and where the adapter promises at least
 //! once, each event by itself.
 //!
+//! And what a process holds while handlers stand still: `waiting.rs`.
+//!
 //! `WEIR_TEST_EVENTS` sets the size, `WEIR_TEST_SEED` repeats the drawn ends. Each prints its figures.
 
 #![expect(
@@ -14,6 +16,7 @@
 
 mod brokers;
 mod run;
+mod waiting;
 
 /// For the guest `soak_*` the test that it is for, under the guest's name.
 mod each_guest {

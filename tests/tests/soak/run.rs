@@ -1,7 +1,8 @@
 //! One soak: published, disturbed, and audited by what both processes wrote to their logs.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -29,8 +30,16 @@ const PACE: Duration = Duration::from_millis(50);
 /// What is read here, and no more: how runs end.
 const LEVELS: &str = "info,weir_runtime::dispatcher=debug";
 
-/// Each has the machine to itself.
-static TURN: Mutex<()> = Mutex::new(());
+/// Each has the machine to itself, while this is held.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number that the environment sets.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
 
 /// A server that can be restarted.
 pub(crate) trait Broker {
@@ -73,8 +82,7 @@ impl Soak {
 
     /// Runs it.
     pub(crate) fn run(&self, mut broker: impl Broker) {
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+        let _turn = turn();
         let count = number("WEIR_TEST_EVENTS").map_or(EVENTS, |count| usize::try_from(count).unwrap());
         let seed = number("WEIR_TEST_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
         eprintln!("{}: {count} events, WEIR_TEST_SEED={seed}", self.name);
@@ -83,7 +91,7 @@ impl Soak {
         let mut cluster = Cluster::start(["a", "b"].map(|name| Site::new(&self.config(name, &store))));
         let publishing = std::thread::spawn({
             let url = self.url.clone();
-            move || publish(&url, count, seed)
+            move || publish(&url, 0..count, seed)
         });
         cluster.wait_until(count / 3, "a third has ended");
         broker.restart();
@@ -120,8 +128,8 @@ impl Soak {
     }
 }
 
-/// Publishes all events, as a producer does: what is not confirmed is published again, under the same id.
-fn publish(url: &str, count: usize, seed: u64) {
+/// Publishes the events with these numbers, as a producer does: what is not confirmed is published again, under the same id.
+pub(crate) fn publish(url: &str, numbers: Range<usize>, seed: u64) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let opening = Opening {
@@ -137,7 +145,7 @@ fn publish(url: &str, count: usize, seed: u64) {
         };
         let url = QueueUrl::parse(url, std::path::Path::new("")).unwrap();
         let queue = queue::open(&url, opening).await.unwrap();
-        let all: Vec<_> = (0..count).map(|at| Publish { event: event(at, seed), due: None }).collect();
+        let all: Vec<_> = numbers.map(|at| Publish { event: event(at, seed), due: None }).collect();
         for batch in all.chunks(BATCH) {
             while let Err(error) = queue.publish(batch.to_vec()).await {
                 assert!(matches!(error, QueueError::Unavailable(_) | QueueError::Full { .. }), "{error}");

@@ -1,9 +1,13 @@
 //! The books of an inbox. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::queue::{Delivery, Position, QueueError, Settlement};
+
+/// How many deliveries that lapsed are remembered, so that a settlement that comes later is answered as late. Runs are stopped at once when
+/// their lease lapses, and nobody need settle them: each needs a place for a moment only. What lapses at once is remembered whole.
+const LATE_MAX: usize = 10_000;
 
 /// One delivery that is ours.
 #[derive(Debug)]
@@ -14,8 +18,6 @@ pub(in crate::queue) struct Held<T> {
     pub(in crate::queue) renewed: Instant,
     /// Given to a pull.
     out: bool,
-    /// Could not be kept: it is settled as late.
-    lapsed: bool,
 }
 
 impl<T> Held<T> {
@@ -43,13 +45,26 @@ pub(in crate::queue) struct Hold<T> {
     pub(super) wanted: usize,
     /// Lapsed while out, and not told yet.
     lapsed: Vec<Position>,
+    /// Lapsed while out, and neither settled nor come again since.
+    late: HashSet<Position>,
+    /// The same in order, with what was settled or came again: the oldest are forgotten first.
+    late_order: VecDeque<Position>,
     failures: u64,
     failure: Option<QueueError>,
 }
 
 impl<T> Default for Hold<T> {
     fn default() -> Self {
-        Self { held: HashMap::new(), ready: VecDeque::new(), wanted: 0, lapsed: Vec::new(), failures: 0, failure: None }
+        Self {
+            held: HashMap::new(),
+            ready: VecDeque::new(),
+            wanted: 0,
+            lapsed: Vec::new(),
+            late: HashSet::new(),
+            late_order: VecDeque::new(),
+            failures: 0,
+            failure: None,
+        }
     }
 }
 
@@ -71,21 +86,26 @@ impl<T> Hold<T> {
 
     /// How many pulls have.
     pub(in crate::queue) fn out(&self) -> usize {
-        self.held.values().filter(|held| held.out && !held.lapsed).count()
+        self.held.values().filter(|held| held.out).count()
     }
 
     /// How many are held, out or not; lapsed ones are not.
     pub(in crate::queue) fn len(&self) -> usize {
-        self.held.values().filter(|held| !held.lapsed).count()
+        self.held.len()
     }
 
-    /// Takes in what has come. What is still ours is not handed out again: only its token and lease are new.
-    pub(super) fn take_in(&mut self, delivery: Delivery, token: T, renewed: Instant) {
+    /// Takes in what has come. What is still ours is not handed out again: only its token and lease are new, and the old token is answered.
+    pub(super) fn take_in(&mut self, delivery: Delivery, token: T, renewed: Instant) -> Option<T> {
         match self.held.get_mut(&delivery.position) {
-            Some(held) if !held.lapsed => (held.token, held.renewed) = (token, renewed),
-            _ => {
-                self.held.insert(delivery.position, Held { token, renewed, out: false, lapsed: false });
+            Some(held) => {
+                held.renewed = renewed;
+                Some(std::mem::replace(&mut held.token, token))
+            }
+            None => {
+                self.late.remove(&delivery.position);
+                self.held.insert(delivery.position, Held { token, renewed, out: false });
                 self.ready.push_back(delivery);
+                None
             }
         }
     }
@@ -123,27 +143,25 @@ impl<T> Hold<T> {
 
     /// What is known of a delivery that is ours, to look at or to change; none: it lapsed, was settled, or never came.
     pub(in crate::queue) fn get_mut(&mut self, position: Position) -> Option<&mut Held<T>> {
-        self.held.get_mut(&position).filter(|held| !held.lapsed)
+        self.held.get_mut(&position)
     }
 
     /// Whether a delivery came here and was not settled, ours or lapsed.
     pub(in crate::queue) fn knows(&self, position: Position) -> bool {
-        self.held.contains_key(&position)
+        self.held.contains_key(&position) || self.late.contains(&position)
     }
 
     /// Every delivery that is ours.
     pub(in crate::queue) fn iter(&self) -> impl Iterator<Item = (Position, &Held<T>)> {
-        self.held.iter().filter(|(_, held)| !held.lapsed).map(|(position, held)| (*position, held))
+        self.held.iter().map(|(position, held)| (*position, held))
     }
 
     /// Whether a delivery is certainly ours: it was renewed less than `young` ago. One that is too old is let go.
     pub(in crate::queue) fn holds(&mut self, position: Position, now: Instant, young: Duration) -> bool {
-        match self.held.get_mut(&position) {
-            Some(held) if held.lapsed => false,
+        match self.held.get(&position) {
             Some(held) if now.duration_since(held.renewed) <= young => true,
-            Some(held) => {
-                held.lapsed = true;
-                self.lapsed.push(position);
+            Some(_) => {
+                self.lose(&[position]);
                 false
             }
             None => false,
@@ -159,8 +177,9 @@ impl<T> Hold<T> {
         let mut plan = Plan { sent: Vec::with_capacity(batch.len()), late: Vec::new() };
         for settlement in batch {
             match self.held.get(&settlement.position) {
+                None if self.late.remove(&settlement.position) => plan.late.push(settlement.position),
                 None => {}
-                Some(held) if held.lapsed || young.is_some_and(|young| now.duration_since(held.renewed) > young) => {
+                Some(held) if young.is_some_and(|young| now.duration_since(held.renewed) > young) => {
                     self.held.remove(&settlement.position);
                     plan.late.push(settlement.position);
                 }
@@ -172,41 +191,57 @@ impl<T> Hold<T> {
 
     /// Takes it out, as it can come again before the answer to its settlement does.
     pub(in crate::queue) fn let_go(&mut self, position: Position) -> Option<Held<T>> {
-        self.held.remove(&position)
+        let held = self.held.remove(&position)?;
+        if !held.out {
+            self.ready.retain(|delivery| delivery.position != position);
+        }
+        Some(held)
     }
 
-    /// It was not settled after all; what has come again meanwhile stays.
+    /// It was not settled after all: what has come again meanwhile stays, and what no pull had lapses.
     pub(in crate::queue) fn hold_again(&mut self, position: Position, held: Held<T>) {
-        self.held.entry(position).or_insert(held);
+        if held.out {
+            self.held.entry(position).or_insert(held);
+        }
     }
 
     /// It is no longer ours.
     pub(in crate::queue) fn settled(&mut self, position: Position) {
-        if self.held.remove(&position).is_some_and(|held| !held.out) {
-            self.ready.retain(|delivery| delivery.position != position);
-        }
+        drop(self.let_go(position));
     }
 
     /// Lets go of what `gone` names; whether somebody has to be told.
     pub(super) fn lapse(&mut self, gone: impl Fn(&Held<T>) -> bool) -> bool {
-        let old: Vec<Position> =
-            self.held.iter().filter(|(_, held)| !held.lapsed && gone(held)).map(|(position, _)| *position).collect();
-        for position in &old {
-            match self.held.get_mut(position) {
-                Some(held) if held.out => {
-                    held.lapsed = true;
-                    self.lapsed.push(*position);
-                }
-                _ => {
-                    self.held.remove(position);
-                }
+        let old = self.held.iter().filter(|(_, held)| gone(held)).map(|(position, held)| (*position, held.out));
+        let (out, unseen): (Vec<_>, Vec<_>) = old.partition(|(_, out)| *out);
+        if !unseen.is_empty() {
+            for (position, _) in &unseen {
+                self.held.remove(position);
             }
-        }
-        if !old.is_empty() {
             let held = &self.held;
             self.ready.retain(|delivery| held.contains_key(&delivery.position));
         }
+        if !out.is_empty() {
+            self.lose(&out.into_iter().map(|(position, _)| position).collect::<Vec<_>>());
+        }
         !self.lapsed.is_empty()
+    }
+
+    /// These are out and no longer ours: that is told, and a settlement comes too late.
+    fn lose(&mut self, positions: &[Position]) {
+        while self.late_order.len() > LATE_MAX {
+            if let Some(oldest) = self.late_order.pop_front() {
+                self.late.remove(&oldest);
+            }
+        }
+        // Nobody has asked for a long time.
+        self.lapsed.drain(..self.lapsed.len().saturating_sub(LATE_MAX));
+        for position in positions {
+            self.held.remove(position);
+            self.late.insert(*position);
+            self.late_order.push_back(*position);
+            self.lapsed.push(*position);
+        }
     }
 
     /// What has come and no pull waits for; with `take`, it is handed out by that, to be given back.
@@ -288,6 +323,11 @@ mod tests {
         assert_eq!(hold.hand_out(1).len(), 1);
         hold.hold_again(Position(1), held);
         assert_eq!(hold.get_mut(Position(1)).map(|held| held.token), Some('b'));
+        // What no pull has is not handed out after it was let go.
+        hold.take_in(delivery(2), 'c', Instant::now());
+        let held = hold.let_go(Position(2)).unwrap();
+        hold.hold_again(Position(2), held);
+        assert_eq!((hold.hand_out(8).len(), hold.len()), (0, 1));
     }
 
     #[test]
@@ -303,6 +343,31 @@ mod tests {
         // It comes again, as new.
         hold.take_in(delivery(1), (), Instant::now());
         assert_eq!(hold.hand_out(8).len(), 1);
+    }
+
+    #[test]
+    fn what_lapsed_and_is_never_settled_does_not_pile_up() {
+        let mut hold = Hold::default();
+        let most = LATE_MAX as u128;
+        for at in 0..2 * most {
+            hold.take_in(delivery(at), (), Instant::now());
+            hold.hand_out(1);
+            assert!(hold.lapse(|_| true));
+        }
+        assert!(hold.late_order.len() <= LATE_MAX + 1 && hold.late.len() <= LATE_MAX + 1, "{}", hold.late_order.len());
+        assert!(hold.lapsed.len() <= LATE_MAX + 1, "nobody asked");
+        assert_eq!(hold.len(), 0);
+        let (oldest, newest) = (ack(0), ack(2 * most - 1));
+        assert_eq!(hold.plan(&[oldest, newest], Instant::now(), None).late, [newest.position], "the oldest are forgotten");
+        // All that lapses at once is remembered, and told.
+        hold.take_lapsed();
+        let many = 2 * most..5 * most;
+        many.clone().for_each(|at| drop(hold.take_in(delivery(at), (), Instant::now())));
+        hold.hand_out(usize::MAX);
+        assert!(hold.lapse(|_| true));
+        assert_eq!(hold.take_lapsed().len(), 3 * LATE_MAX);
+        let all: Vec<Settlement> = many.map(ack).collect();
+        assert_eq!(hold.plan(&all, Instant::now(), None).late.len(), 3 * LATE_MAX);
     }
 
     #[test]

@@ -48,13 +48,28 @@ impl Shared {
         let now = clock::now();
         let changes: Vec<_> =
             plan.sent.iter().map(|(settlement, token)| (token.id, change(settlement.settle, token, now))).collect();
-        let gone = self.store.change_delayed(&side.shelf, self.holder, &changes).await.map_err(away)?;
-        late.extend(gone.into_iter().map(|id| Position(id.0)));
+        // What is put back may be claimed again, by this process too, before the store has answered.
+        let put_back: Vec<_> = {
+            let mut hold = side.inbox.hold();
+            let back = plan.sent.iter().map(|(settlement, _)| *settlement).filter(|settlement| settlement.settle != Settle::Ack);
+            back.filter_map(|Settlement { position, .. }| Some((position, hold.let_go(position)?))).collect()
+        };
+        let changed = self.store.change_delayed(&side.shelf, self.holder, &changes).await;
         let mut hold = side.inbox.hold();
-        plan.sent.iter().for_each(|(settlement, _)| hold.settled(settlement.position));
-        drop(hold);
-        side.stirred.notify_one();
-        Ok(())
+        match changed {
+            Ok(gone) => {
+                late.extend(gone.into_iter().map(|id| Position(id.0)));
+                let acked = plan.sent.iter().filter(|(settlement, _)| settlement.settle == Settle::Ack);
+                acked.for_each(|(settlement, _)| hold.settled(settlement.position));
+                drop(hold);
+                side.stirred.notify_one();
+                Ok(())
+            }
+            Err(error) => {
+                put_back.into_iter().for_each(|(position, held)| hold.hold_again(position, held));
+                Err(away(error))
+            }
+        }
     }
 
     async fn settle_theirs(

@@ -9,6 +9,7 @@
 mod beat;
 mod bucket;
 mod depth;
+pub(in crate::queue) mod floor;
 mod lead;
 mod making;
 mod publish;

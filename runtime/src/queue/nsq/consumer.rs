@@ -156,10 +156,6 @@ impl Consumer {
                 feed.left(1);
                 continue;
             }
-            // Still ours from a delivery before this one: that one is over.
-            if let Some(held) = self.subscription.inbox.hold().get_mut(position) {
-                held.token.feed.left(1);
-            }
             let (event, due) = message::event(&self.line.address, &message, &self.shared.wrapping);
             match arrival(message.attempts, note, due, now) {
                 Arrival::Waits(wait, note) => {
@@ -184,7 +180,9 @@ impl Consumer {
         if !out.is_empty() {
             feed.wire.put(|waiting| waiting.unsplit(out));
         }
-        self.subscription.inbox.put(came);
+        // Still ours from a delivery before this one: that one is over.
+        let replaced = self.subscription.inbox.replace(Instant::now(), came);
+        replaced.iter().for_each(|token| token.feed.left(1));
         self.subscription.steer();
     }
 }

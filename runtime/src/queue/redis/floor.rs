@@ -52,7 +52,7 @@ impl Floor for RedisFloor {
                 some.cmd("XADD").arg(stream).arg("*").arg("event").arg(&text).ignore();
             }
             left -= left.min(FILL);
-            self.connection.pipeline(&some)?;
+            self.connection.pipeline::<()>(&some)?;
         }
         Ok(self.connection.query(cmd("EXPIRE").arg(stream).arg(EXPIRES_SECONDS))?)
     }

@@ -18,6 +18,7 @@
 //!
 //! It has no groups: [`open`] puts [`Fanout`] over it.
 
+pub(in crate::queue) mod floor;
 mod keys;
 mod lease;
 mod reader;

@@ -107,21 +107,41 @@ impl Subscription {
 
     async fn answer(&self, shared: &Shared, settlement: Settlement, token: Token) -> Result<(), QueueError> {
         let Settlement { position, settle } = settlement;
-        let answer = match settle {
-            Settle::Ack => Bytes::from_static(b"+ACK"),
-            Settle::Return => Bytes::from_static(b"-NAK"),
-            Settle::Retry { due, .. } => match due.since(clock::now()).as_nanos() {
-                0 => Bytes::from_static(b"-NAK"),
-                nanos => Bytes::from(format!("-NAK {{\"delay\": {nanos}}}")),
-            },
-        };
-        let confirmed = shared.server.unless_refused(shared.server.client.request(token.reply, answer)).await?;
-        confirmed.map_err(|error| shared.server.away(format!("a settlement was not confirmed: {error}")))?;
-        self.inbox.hold().settled(position);
-        lock(&self.notes).remove(&position);
-        if settle == Settle::Ack && token.noted.is_some() {
-            shared.bucket.remove(&self.consumer, position).await;
+        if settle == Settle::Ack {
+            self.confirmed(shared, token.reply, Bytes::from_static(b"+ACK")).await?;
+            self.inbox.hold().settled(position);
+            lock(&self.notes).remove(&position);
+            if token.noted.is_some() {
+                shared.bucket.remove(&self.consumer, position).await;
+            }
+            return Ok(());
         }
+        // It may come again, to this process too, before the server has confirmed: then it is another delivery.
+        let held = self.inbox.hold().let_go(position);
+        lock(&self.notes).remove(&position);
+        // Come again since it was looked at: then that one is given back.
+        let reply = held.as_ref().map_or(token.reply, |held| held.token.reply.clone());
+        let delay = match settle {
+            Settle::Retry { due, .. } => due.since(clock::now()).as_nanos(),
+            Settle::Ack | Settle::Return => 0,
+        };
+        let answer = match delay {
+            0 => Bytes::from_static(b"-NAK"),
+            nanos => Bytes::from(format!("-NAK {{\"delay\": {nanos}}}")),
+        };
+        let confirmed = self.confirmed(shared, reply, answer).await;
+        if confirmed.is_err()
+            && let Some(held) = held
+        {
+            self.inbox.hold().hold_again(position, held);
+        }
+        confirmed
+    }
+
+    /// Tells the server, and waits until it has read that.
+    async fn confirmed(&self, shared: &Shared, reply: Subject, answer: Bytes) -> Result<(), QueueError> {
+        let confirmed = shared.server.unless_refused(shared.server.client.request(reply, answer)).await?;
+        confirmed.map_err(|error| shared.server.away(format!("a settlement was not confirmed: {error}")))?;
         Ok(())
     }
 

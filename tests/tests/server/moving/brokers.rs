@@ -1,0 +1,99 @@
+//! Into the queue of each broker, and out of it in the place of its handler, with a kill in the middle.
+
+use serde_json::json;
+use weir_tests::brokers::{mosquitto, nats, nsq};
+
+use super::*;
+
+/// What comes of events that are to wait for an hour, when the queue is emptied.
+#[derive(Clone, Copy, PartialEq)]
+enum Delayed {
+    /// They stay there until they are due, and that is said.
+    Stay,
+    /// The store has them: they go along.
+    Go,
+}
+
+const COUNT: usize = 2_000;
+const LATER: usize = 5;
+
+/// `old` (on disk) to `mid`, and `mid` to `new` (a stream). `tells`: whether the queue can tell what waits.
+fn there_and_on(mid: &str, tells: bool, delayed: Delayed) {
+    let redis = RedisServer::start(Keeps::Nothing, &[]);
+    let it = handler("it", guests::SERVER_LOG, "paused = true").replace("\"events\"", "\"mid\"");
+    let queues = format!("[queue.mid]\nurl = \"{mid}\"\n[queue.new]\nurl = \"{}?stream=new\"\n", redis.url(0));
+    let site = Site::new(&format!("server.name = \"mill\"\n{queues}{it}"));
+    // The handler's subscription is made, and kept while nobody runs it.
+    let _ = site.start().stop();
+    fill(&site, "disk:data/old", COUNT);
+    let line = |at| json!({ "specversion": "1.0", "id": format!("later{at}"), "source": "/test", "type": "t" });
+    let lines: String = (0..LATER).map(|at| format!("{}\n", line(at))).collect();
+    let _ = site.run_with(&["publish", "disk:data/old", "--stdin", "--delay", "1h"], &lines).ending(0);
+
+    let moved = site.run(&["move", "--from", "disk:data/old", "--to", "mid", "--json"]).ending(0).json();
+    assert_eq!((&moved["moved"], &moved["left"]), (&json!(COUNT + LATER), &json!(0)));
+
+    let args = ["move", "--from", "mid", "--to", "new", "--handler", "it", "--json"];
+    let length = || number(&redis, &["XLEN", "new"]);
+    let code = Running::start(&site, &args).signal_when(Signal::KILL, || length() > 0);
+    assert!(code == -1 && length() < COUNT, "killed in the middle: {} of {COUNT}", length());
+    let moved = site.run(&args);
+    let left = if delayed == Delayed::Stay { LATER } else { 0 };
+    let (code, says) = if left > 0 && tells { (1, "5 events wait for their time in `mid` and stay") } else { (0, "") };
+    assert!(moved.code == code && moved.stderr.contains(says), "{moved:?}");
+    let moved = moved.json();
+    assert_eq!((&moved["left"], &moved["subscription"]), (&if tells { json!(left) } else { Value::Null }, &json!("weir-it")));
+    check_ids(&ids(&redis, "new"), COUNT);
+    let scores = dues(&redis, "new");
+    assert_eq!(scores.len(), LATER - left);
+    assert!(scores.iter().all(|due| (now() + 3_000_000..=now() + 3_600_000).contains(due)), "{scores:?}");
+}
+
+#[test]
+fn a_redis_list() {
+    let redis = RedisServer::start(Keeps::Nothing, &[]);
+    there_and_on(&format!("{}?list=mid&lease=1s", redis.url(0)), true, Delayed::Stay);
+}
+
+#[test]
+fn a_redis_sorted_set() {
+    let redis = RedisServer::start(Keeps::Nothing, &[]);
+    there_and_on(&format!("{}?zset=mid&lease=1s", redis.url(0)), true, Delayed::Stay);
+}
+
+#[test]
+#[cfg_attr(without_nats, ignore = "no nats-server on this machine: make tools")]
+fn a_stream_of_nats() {
+    let server = nats::start("");
+    there_and_on(&format!("{}/mid.new?stream=mid&lease=1s", server.url()), true, Delayed::Stay);
+}
+
+#[test]
+#[cfg_attr(without_nsq, ignore = "no nsqd on this machine: make tools")]
+fn a_topic_of_nsq() {
+    let server = nsq::start("");
+    let http = server.http().unwrap();
+    there_and_on(&format!("{}/one?lease=2s&http=127.0.0.1:{http}", server.url()), true, Delayed::Go);
+    there_and_on(&format!("{}/two?lease=2s", server.url()), false, Delayed::Go);
+}
+
+#[test]
+#[cfg_attr(without_mosquitto, ignore = "no mosquitto on this machine: make tools")]
+fn a_topic_of_mqtt() {
+    let server = mosquitto::start("");
+    there_and_on(&format!("{}/mid", server.url()), false, Delayed::Go);
+}
+
+/// Who reads a queue that can't tell that has to be named.
+#[test]
+#[cfg_attr(without_mosquitto, ignore = "no mosquitto on this machine: make tools")]
+#[cfg_attr(without_nsq, ignore = "no nsqd on this machine: make tools")]
+fn who_reads_is_named() {
+    let (mosquitto, nsqd) = (mosquitto::start(""), nsq::start(""));
+    let site = Site::new("");
+    for queue in [format!("{}/mid", mosquitto.url()), format!("{}/mid", nsqd.url())] {
+        let ran = site.run(&["move", "--from", &queue, "--to", "disk:data/new"]).ending(2);
+        let says = "queue `mid` can't tell who reads it (name the handler in whose place it is read: `--handler`)";
+        assert!(ran.stderr.contains(says), "{ran:?}");
+    }
+}
