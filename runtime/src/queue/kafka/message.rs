@@ -13,6 +13,9 @@ use crate::queue::Tries;
 use crate::queue::wrapping::{self, Parts, Wrapping};
 use crate::source;
 
+/// The attribute that a record's key stands for, unless the queue says otherwise.
+pub(super) const KEY: &str = "partitionkey";
+
 /// What attributes begin with.
 const PREFIX: &str = "ce_";
 
@@ -52,6 +55,17 @@ pub(super) fn record(event: &Event, key: &str) -> Record {
     let attributes = wrapping::attributes(event).map(|(name, value)| (format!("{PREFIX}{name}"), value.as_bytes().to_vec()));
     let content_type = event.datacontenttype.as_ref().map(|value| (CONTENT_TYPE.to_owned(), value.as_bytes().to_vec()));
     Record { headers: attributes.chain(content_type).collect(), payload: event.data.clone(), key }
+}
+
+/// Adds what the key of a record says: of one that we wrote, an attribute says it already.
+pub(super) fn add_key(event: &mut Event, attribute: &str, key: Option<&[u8]>) {
+    if let Some(Ok(key)) = key.map(std::str::from_utf8)
+        && event.attribute(attribute).is_none()
+        && event.attribute(KEY).is_none()
+    {
+        // A key that is no value of an attribute is the producer's own affair.
+        let _ = event.set(KEY, key.to_owned());
+    }
 }
 
 /// Whether binary mode gives the same event again.

@@ -14,9 +14,6 @@ use super::message::{self, Record};
 use super::shared::Shared;
 use crate::queue::{Publish, QueueError};
 
-/// The attribute whose value is the key of a record.
-pub(super) const KEY: &str = "partitionkey";
-
 /// What a record takes beside its headers, key and payload, at most.
 const FRAME_BYTES: u64 = 128;
 
@@ -43,14 +40,14 @@ impl Shared {
         }
         // Subscriptions that are not made yet would miss it.
         self.ready().await?;
-        let records: Vec<Record> = batch.iter().map(|publish| message::record(&publish.event, KEY)).collect();
+        let records: Vec<Record> = batch.iter().map(|publish| message::record(&publish.event, &self.key)).collect();
         self.send(&self.url.topic, &records).await
     }
 
     /// Whether one of a batch is larger than the topic takes.
     pub(super) fn too_large(&self, batch: &[Publish]) -> Option<QueueError> {
         let bound = self.message_bytes.load(Ordering::Relaxed);
-        let size = batch.iter().map(|publish| size(&message::record(&publish.event, KEY))).max().unwrap_or(0);
+        let size = batch.iter().map(|publish| size(&message::record(&publish.event, &self.key))).max().unwrap_or(0);
         (bound > 0 && size > bound).then_some(QueueError::TooLarge { size, bound })
     }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::making::wait_for;
 use super::message::{self, Record, WAITS, Waits};
-use super::publish::KEY;
 use super::shared::Shared;
 use super::subscription::Subscription;
 use crate::clock::{self, Timestamp};
@@ -35,7 +34,7 @@ impl Shared {
                 && let Some(came) = subscription.desk().out(settlement.position)
             {
                 let waits = Waits { tries, due, first_seen: came.first_seen };
-                copies.push((at, copy(&came.event, waits)?));
+                copies.push((at, copy(&came.event, &self.key, waits)?));
             }
         }
         if !copies.is_empty()
@@ -90,8 +89,8 @@ fn waits_long(settle: Settle, now: Timestamp) -> Option<(Timestamp, Tries)> {
     }
 }
 
-fn copy(event: &crate::event::Event, waits: Waits) -> Result<Record, QueueError> {
-    let mut record = message::record(event, KEY);
+fn copy(event: &crate::event::Event, key: &str, waits: Waits) -> Result<Record, QueueError> {
+    let mut record = message::record(event, key);
     let text =
         serde_json::to_vec(&waits).map_err(|error| QueueError::Unavailable(format!("a copy can't be written: {error}")))?;
     record.headers.push((WAITS.to_owned(), text));

@@ -12,6 +12,7 @@ use super::client::ANSWER_MAX;
 use super::cluster::Cluster;
 use super::lock;
 use super::making::{Made, find_or_begin, find_or_make};
+use super::message::KEY;
 use super::publish::Publisher;
 use super::subscription::Subscription;
 use super::url::TopicUrl;
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) url: TopicUrl,
     pub(super) process: String,
     pub(super) wrapping: Wrapping,
+    /// The attribute that the keys of records are taken from.
+    pub(super) key: String,
     pub(super) cluster: Arc<Cluster>,
     pub(super) publisher: Publisher,
     subscriptions: Mutex<BTreeMap<String, Arc<Subscription>>>,
@@ -56,6 +59,7 @@ impl Shared {
             url: url.clone(),
             process: opening.process.clone(),
             wrapping: Wrapping::of(opening),
+            key: opening.key.clone().unwrap_or_else(|| KEY.to_owned()),
             cluster: Arc::new(cluster),
             publisher: Publisher::default(),
             subscriptions: Mutex::default(),

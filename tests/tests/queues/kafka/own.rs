@@ -191,6 +191,8 @@ async fn what_others_write_comes_and_what_we_write_is_by_the_binding() {
         ("8".to_owned(), "/others".to_owned(), "paid".to_owned(), None, Some("{\"n\":1}".to_owned())),
     ];
     assert_eq!(shown, expected);
+    let keys: Vec<_> = came.iter().filter_map(|delivery| delivery.event.extension("partitionkey")).collect();
+    assert_eq!(keys, ["a tombstone"]);
     ack(&*queue, came).await;
     queue.publish(vec![event("9", Some("a key"))]).await.unwrap();
     let came = pull(&*queue, 1).await;
@@ -209,6 +211,27 @@ async fn what_others_write_comes_and_what_we_write_is_by_the_binding() {
     let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     let expected = [("ce_id", "9"), ("ce_partitionkey", "a key"), ("ce_source", "/test"), ("ce_specversion", "1.0"), ("ce_type", "test.event")];
     assert_eq!(headers, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
+async fn a_key_is_of_the_attribute_that_the_queue_names() {
+    let url = topic(shared(), 1);
+    let queue = opened_with(&url, &fresh(), Some("subject")).await.unwrap();
+    queue.subscribe("h", Start::New).await.unwrap();
+    let mut about = (*event("1", Some("not this")).event).clone();
+    about.subject = Some("order 7".to_owned());
+    queue.publish(vec![Publish { event: Arc::new(about.clone()), due: None }]).await.unwrap();
+    let came = pull(&*queue, 1).await;
+    assert_eq!(*came[0].event, about);
+    ack(&*queue, came).await;
+    queue.close().await;
+    let reads: BaseConsumer = client().set("group.id", fresh()).create().unwrap();
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset(name(&url), 0, rdkafka::Offset::Beginning).unwrap();
+    reads.assign(&list).unwrap();
+    let record = tokio::task::block_in_place(|| reads.poll(SOON)).unwrap().unwrap();
+    assert_eq!(record.key(), Some(&b"order 7"[..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,11 @@ pub(super) fn topic(server: &Server, partitions: u32) -> String {
 
 /// Opens a queue as the process of this name, without a store.
 pub(super) async fn opened_as(url: &str, process: &str) -> Result<Arc<dyn Queue>, QueueError> {
+    opened_with(url, process, None).await
+}
+
+/// The same with an attribute that keys are taken from.
+pub(super) async fn opened_with(url: &str, process: &str, key: Option<&str>) -> Result<Arc<dyn Queue>, QueueError> {
     let url = QueueUrl::parse(url, std::path::Path::new("")).map_err(QueueError::Invalid)?;
     let opening = Opening {
         name: "orders".to_owned(),
@@ -36,6 +41,7 @@ pub(super) async fn opened_as(url: &str, process: &str) -> Result<Arc<dyn Queue>
         process: process.to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        key: key.map(str::to_owned),
         map: None,
         store: None,
     };

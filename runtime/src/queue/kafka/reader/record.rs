@@ -23,7 +23,8 @@ pub(super) fn took_in(shared: &Shared, subscription: &Subscription, record: &Bor
     };
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
     let id = format!("{}/{}/{}", record.topic(), record.partition(), record.offset());
-    let (event, waits) = message::event(&shared.wrapping, id, &headers, &payload, published);
+    let (mut event, waits) = message::event(&shared.wrapping, id, &headers, &payload, published);
+    message::add_key(&mut event, &shared.key, record.key());
     let waits = waits.filter(|_| slot.retry);
     let came = Came {
         offset: record.offset(),
