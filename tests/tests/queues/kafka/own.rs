@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use weir_runtime::clock;
 use weir_runtime::queue::{Publish, QueueError, Settle, Start, Tries};
 
-use super::rig::{ONE, SOON, ack, event, opened_as, pull, pull_all, subscribed, topic};
+use super::rig::{ONE, SOON, ack, event, opened_as, opened_with, pull, pull_all, subscribed, topic};
 use super::{fresh, shared};
 
 #[tokio::test(flavor = "multi_thread")]
