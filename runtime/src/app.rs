@@ -77,6 +77,21 @@ pub enum StartError {
         /// Why.
         error: QueueError,
     },
+    /// A handler may run longer than its queue can keep an event (delivery.md §3).
+    #[error(
+        "handler `{handler}`: its deadline of {deadline:?} is over nine tenths of the {hold:?} that queue `{queue}` can keep an event \
+         (lower `deadline`, or raise what the broker allows)"
+    )]
+    Deadline {
+        /// The handler.
+        handler: String,
+        /// The queue.
+        queue: String,
+        /// What the handler may take.
+        deadline: Duration,
+        /// What the queue allows.
+        hold: Duration,
+    },
     /// The address.
     #[error("can't listen on {address}: {error} (change [server] listen; port 0 takes any free one)")]
     Listen {
@@ -265,6 +280,7 @@ async fn open_queues(config: &Config, process: &str, store: &Arc<Store>) -> Resu
         let opening = Opening {
             name: name.clone(),
             kind: queue.kind.clone(),
+            key: queue.key.clone(),
             map: queue.map.clone(),
             max_size_bytes: queue.max_size,
             process: process.to_owned(),
@@ -297,6 +313,11 @@ async fn subscribe(
             // Configuration has checked that it is there.
             let Some((queue, settings)) = queues.get(queue_name) else { continue };
             let failed = |error| StartError::Queue { name: queue_name.clone(), error };
+            let deadline = handler.config.limits.deadline;
+            if let Some(hold) = queue.features().hold.filter(|hold| deadline > *hold / 10 * 9) {
+                let (handler, queue) = (handler.name.to_string(), queue_name.clone());
+                return Err(StartError::Deadline { handler, queue, deadline, hold });
+            }
             if handler.config.order_by.is_some() {
                 queue.keep_order(&name).map_err(failed)?;
             }

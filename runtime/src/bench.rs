@@ -344,6 +344,7 @@ fn opening() -> Opening {
         store: None,
         name: "bench".to_owned(),
         kind: "weir.bench".to_owned(),
+        key: None,
         map: None,
         max_size_bytes: QUEUE_BYTES,
         process: "bench".to_owned(),

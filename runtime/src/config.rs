@@ -111,6 +111,8 @@ pub struct QueueConfig {
     pub url: crate::queue::url::QueueUrl,
     /// The event type given to messages that are not CloudEvents.
     pub kind: String,
+    /// The attribute whose value is written as the broker's key; none: `partitionkey`.
+    pub key: Option<String>,
     /// Where a producer's own envelope has what; none: what is no CloudEvent is wrapped. Shared with whoever reads messages.
     pub map: Option<Arc<EventMap>>,
     /// Where a new subscription begins.

@@ -152,7 +152,7 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Whether the broker can be reached now; cheap, it asks nobody. For an embedded queue, whether its file can be used.
     fn health(&self) -> Health {
-        Health { connected_once: true, error: None }
+        Health { connected_once: true, ..Health::default() }
     }
 
     /// What takes publishes while the broker is away, and forwards them (surface.md §1, `fallback`).
@@ -200,12 +200,14 @@ pub trait Queue: Send + Sync + 'static {
 }
 
 /// What an adapter knows of its connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     /// It was reached, and all subscriptions are made.
     pub connected_once: bool,
     /// Why it can't be used now; none: it can.
     pub error: Option<String>,
+    /// Messages that came and found no room, since the queue was opened; none: the broker keeps what there is no room for.
+    pub dropped: Option<u64>,
 }
 
 /// An event on its way into a queue.
@@ -329,6 +331,8 @@ pub struct Opening {
     pub name: String,
     /// The event type of messages that are not CloudEvents.
     pub kind: String,
+    /// The attribute whose value is written as the broker's key, where it has one; none: `partitionkey`.
+    pub key: Option<String>,
     /// Where a producer's own envelope has what: read where messages become events.
     pub map: Option<Arc<EventMap>>,
     /// The bound on its bytes, where the adapter has one.

@@ -130,6 +130,13 @@ impl Scrape {
             }
         }
         self.fallbacks(text);
+        let dropping = || self.queues.iter().filter_map(|queue| Some((&queue.name, queue.dropped?)));
+        if dropping().next().is_some() {
+            text.family("weir_queue_dropped_total", "counter", "Messages that found no room and that no broker keeps.");
+        }
+        for (queue, dropped) in dropping() {
+            text.sample(&[("queue", queue)], dropped);
+        }
         text.family("weir_dead_letters", "gauge", "Dead letters kept.");
         for (queue, count) in &self.dead {
             text.sample(&[("queue", queue)], count);

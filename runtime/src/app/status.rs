@@ -94,7 +94,7 @@ impl Status {
             Some(fallback) => Some(FallbackStatus::of(fallback).await),
             None => None,
         };
-        Some(QueueStatus { fallback, ..QueueStatus::new(&facts, depth, now()) })
+        Some(QueueStatus { fallback, dropped: queue.health().dropped, ..QueueStatus::new(&facts, depth, now()) })
     }
 }
 
@@ -186,7 +186,7 @@ impl Backend for Status {
         };
         let (mut not_ready, mut degraded) = (Vec::new(), Vec::new());
         for (name, (queue, config)) in &self.queues {
-            let Health { connected_once, error } = queue.health();
+            let Health { connected_once, error, .. } = queue.health();
             let error = error.unwrap_or_default();
             match (connected_once, error.is_empty(), config.ingress) {
                 (true, true, _) => {}

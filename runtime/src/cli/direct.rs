@@ -32,8 +32,20 @@ impl Direct {
     /// # Errors
     /// When another process owns it (its error names that process), or it can't be opened.
     pub fn open(name: &str, url: &QueueUrl, max_size: u64) -> Result<Self, CliError> {
+        Self::open_with(url, opening(name, max_size))
+    }
+
+    /// Opens a queue of the configuration as its server would, with this store beside it.
+    ///
+    /// # Errors
+    /// As [`Direct::open`].
+    pub fn named(config: &Config, name: &str, queue: &QueueConfig, store: Option<Arc<Store>>) -> Result<Self, CliError> {
+        Self::open_with(&queue.url, Opening { store, ..named(config, name, queue) })
+    }
+
+    fn open_with(url: &QueueUrl, opening: Opening) -> Result<Self, CliError> {
         let runtime = runtime()?;
-        let queue = runtime.block_on(opened(url, opening(name, max_size)))?;
+        let queue = runtime.block_on(opened(url, opening))?;
         Ok(Self { queue, runtime })
     }
 
@@ -79,6 +91,7 @@ pub fn opening(name: &str, max_size: u64) -> Opening {
         store: None,
         name: name.to_owned(),
         kind: config::KIND.to_owned(),
+        key: None,
         map: None,
         max_size_bytes: max_size,
         // Of no consequence to those that publish and ask; it tells them apart on a broker.
@@ -86,6 +99,14 @@ pub fn opening(name: &str, max_size: u64) -> Opening {
         // It reads for no handler.
         group: COMMAND.to_owned(),
     }
+}
+
+/// The same for a queue of the configuration: what other producers put there is read as its server would, and what is held for
+/// its handlers is found.
+#[must_use]
+pub fn named(config: &Config, name: &str, queue: &QueueConfig) -> Opening {
+    let (kind, key, map) = (queue.kind.clone(), queue.key.clone(), queue.map.clone());
+    Opening { kind, key, map, group: config.server.group.clone(), ..opening(name, queue.max_size) }
 }
 
 /// Opens a queue.
@@ -133,6 +154,20 @@ pub fn store(config: &Config) -> Result<Option<Arc<Store>>, CliError> {
         return Ok(None);
     }
     made_store(config).map(Some)
+}
+
+/// The store, if one of these queues is on a broker that can't hold all by itself (delivery.md §6).
+///
+/// # Errors
+/// As [`store`].
+pub fn store_beside<'u>(config: &Config, urls: impl IntoIterator<Item = &'u QueueUrl>) -> Result<Option<Arc<Store>>, CliError> {
+    if urls.into_iter().any(needs_store) { store(config) } else { Ok(None) }
+}
+
+/// Whether the broker of this queue leaves to the store what it can't hold.
+#[must_use]
+pub fn needs_store(url: &QueueUrl) -> bool {
+    !["disk", "memory", "redis"].contains(&url.adapter())
 }
 
 /// The store, made if it is not there.

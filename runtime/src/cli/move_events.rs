@@ -112,13 +112,7 @@ impl End {
         }
         let Some(config) = config else { return Err(CliError::Wrong(format!("queue `{queue}` needs a weir.toml"))) };
         let known = direct::queue_of(config, queue)?;
-        // What other producers put there is read as the server would.
-        let opening = Opening {
-            kind: known.kind.clone(),
-            map: known.map.clone(),
-            group: config.server.group.clone(),
-            ..direct::opening(queue, known.max_size)
-        };
+        let opening = direct::named(config, queue, known);
         Ok(Self { name: queue.to_owned(), url: known.url.clone(), opening, is_named: true })
     }
 
@@ -148,11 +142,9 @@ fn group_of(config: Option<&Config>) -> &str {
 
 /// Where adapters keep what their broker can't (delivery.md §6), if a named queue has such a broker.
 fn store(config: Option<&Config>, ends: [&End; 2]) -> Option<Arc<Store>> {
-    // What these hold, they hold themselves.
-    let needs = |end: &&End| end.is_named && !["disk", "memory", "redis"].contains(&end.url.adapter());
-    let end = ends.into_iter().find(needs)?;
-    direct::store(config?).unwrap_or_else(|error| {
-        note(&format!("what the store holds for queue `{}` is not moved: {}", end.name, error.render(false)));
+    let named = ends.into_iter().filter(|end| end.is_named).map(|end| &end.url);
+    direct::store_beside(config?, named).unwrap_or_else(|error| {
+        note(&format!("what the store holds is not moved: {}", error.render(false)));
         None
     })
 }

@@ -146,7 +146,10 @@ impl Place {
                 let config = config.map_or_else(|| global.load(), Ok)?;
                 let queue = direct::queue_of(&config, &name)?;
                 note(&format!("{why}; opening queue `{name}` ({}) directly", queue.url));
-                Sink::direct(&name, Direct::open(&name, &queue.url, queue.max_size)?)
+                // It has delayed events where the broker can't hold them.
+                let needs_store = args.delay.is_some() && direct::needs_store(&queue.url);
+                let store = needs_store.then(|| direct::made_store(&config)).transpose()?;
+                Sink::direct(&name, Direct::named(&config, &name, queue, store)?)
             }
         };
         Ok(Self { sink, name, kind, map, max_event })

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::client::{Found, ServerArgs};
-use super::direct::Direct;
+use super::direct::{self, Direct};
 use super::output::{Cell, CliError, Global, Output, Tone, note};
 use crate::admin::status::queue::FallbackStatus;
 use crate::admin::status::{QueueFacts, QueueStatus, SubscriptionStatus};
@@ -12,6 +13,7 @@ use crate::clock;
 use crate::config::{Config, QueueConfig};
 use crate::queue::url::QueueUrl;
 use crate::queue::{Depth, Features, QueueError};
+use crate::store::Store;
 
 /// Shows the queues: what waits, how old it is, and what runs.
 #[derive(Debug, clap::Args)]
@@ -63,10 +65,14 @@ const AT_LEAST_ONCE: Features = Features {
 };
 
 fn ask(config: &Config) -> Result<Vec<QueueStatus>, CliError> {
-    config.queues.iter().map(|(name, queue)| ask_one(config, name, queue)).collect()
+    let store = direct::store_beside(config, config.queues.values().map(|queue| &queue.url)).unwrap_or_else(|error| {
+        note(&format!("what the store holds is not counted: {}", error.render(false)));
+        None
+    });
+    config.queues.iter().map(|(name, queue)| ask_one((config, store.as_ref()), name, queue)).collect()
 }
 
-fn ask_one(config: &Config, name: &str, queue: &QueueConfig) -> Result<QueueStatus, CliError> {
+fn ask_one((config, store): (&Config, Option<&Arc<Store>>), name: &str, queue: &QueueConfig) -> Result<QueueStatus, CliError> {
     let readers = config.handlers.iter().filter(|(_, handler)| handler.queues.iter().any(|queue| queue == name));
     let handlers: Vec<_> = readers.map(|(handler, _)| (handler.as_str(), None)).collect();
     let group = &config.server.group;
@@ -84,7 +90,7 @@ fn ask_one(config: &Config, name: &str, queue: &QueueConfig) -> Result<QueueStat
         return Ok(QueueStatus::new(&facts(AT_LEAST_ONCE), Ok(nothing), clock::now()));
     }
     let fallback = queue.fallback.as_ref().filter(|folder| folder.exists()).map(|folder| fallback(name, queue, folder));
-    let direct = Direct::open(name, &queue.url, queue.max_size)?;
+    let direct = Direct::named(config, name, queue, store.cloned())?;
     let depth = direct.ask(|queue| queue.depth());
     let fallback = fallback.transpose()?;
     Ok(QueueStatus { fallback, ..QueueStatus::new(&facts(direct.queue().features()), depth, clock::now()) })

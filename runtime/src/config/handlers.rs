@@ -92,7 +92,7 @@ pub(super) fn handler(section: &mut Section<'_, '_>, known: &BTreeSet<String>, c
 }
 
 /// The name of an attribute or extension that can order events.
-fn attribute(text: &str) -> Result<String, String> {
+pub(super) fn attribute(text: &str) -> Result<String, String> {
     match text {
         "data" => Err("order is by an attribute; data is not looked into".to_owned()),
         "id" | "time" | "specversion" => Err(format!("`{text}` does not group events")),

@@ -21,6 +21,7 @@ const TYPE: Form =
 const DEAD: Form = Form::new("the name of another queue", "such as `graveyard`");
 const FALLBACK: Form = Form::new("an embedded queue", "such as `disk:./data/late`");
 const POINTER: Form = Form::new("a JSON pointer (RFC 6901)", "such as `/payload`, `/meta/0` or `/a~1b`");
+const KEY: Form = Form::new("an attribute that groups events", "such as `partitionkey` or `subject`");
 const START: Form = Form::new("where a new subscription begins", "`\"new\"` or `\"all\"`");
 
 /// Types are in labels of logs and in every event: nobody writes longer ones by intention.
@@ -102,7 +103,6 @@ fn place(url: &QueueUrl) -> Option<(String, &'static str)> {
 }
 
 fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<QueueConfig> {
-    section.later(&["key"]);
     let url = match section.take("url") {
         Some(field) => {
             let base = section.reader.base(&field);
@@ -132,6 +132,7 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
     let fallback = fallback(name, section, url.as_ref(), seen);
     let default_max_size = if matches!(url, Some(QueueUrl::Memory)) { MEMORY_MAX_SIZE } else { DISK_MAX_SIZE };
     let kind = section.parsed("type", &TYPE, kind).unwrap_or_else(|| super::KIND.to_owned());
+    let key = section.parsed("key", &KEY, super::handlers::attribute);
     let map = map(section);
     let start = section.parsed("start", &START, start).unwrap_or(Start::New);
     let ingress = section.flag("ingress").unwrap_or(true);
@@ -155,7 +156,7 @@ fn queue(name: &str, section: &mut Section<'_, '_>, seen: &mut Seen) -> Option<Q
         seen.dead.push((field, name.to_owned(), target.clone()));
         Some(target)
     });
-    Some(QueueConfig { url: url?, kind, map, start, ingress, max_size, dead_bounds, dead, fallback })
+    Some(QueueConfig { url: url?, kind, key, map, start, ingress, max_size, dead_bounds, dead, fallback })
 }
 
 fn is_embedded(url: &QueueUrl) -> bool {

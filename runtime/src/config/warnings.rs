@@ -14,7 +14,9 @@ impl Config {
             let has_fallback = |queue: &&String| self.queues.get(*queue).is_some_and(|queue| queue.fallback.is_some());
             handler.queues.iter().filter(has_fallback).map(|queue| order(name, queue))
         });
-        store(self.server.store.is_shared(), &on_brokers).into_iter().chain(unordered).collect()
+        let keyless = self.queues.iter().filter(|(_, queue)| queue.key.is_some() && queue.url.adapter() != "kafka");
+        let keyless = keyless.map(|(name, queue)| key(name, queue.url.adapter()));
+        store(self.server.store.is_shared(), &on_brokers).into_iter().chain(unordered).chain(keyless).collect()
     }
 }
 
@@ -37,6 +39,11 @@ fn order(handler: &str, queue: &str) -> String {
         "handler `{handler}` has `order-by`, and queue `{queue}` a `fallback`: what that takes while the broker is away is forwarded in \
          another order"
     )
+}
+
+/// Kafka alone has a key beside the attributes (surface.md §5).
+fn key(queue: &str, adapter: &str) -> String {
+    format!("queue `{queue}` has a `key`, which is written to Kafka only: {adapter} has no key beside an event's attributes")
 }
 
 #[cfg(test)]

@@ -257,7 +257,7 @@ impl Queue for AmqpQueue {
             State::Down(problem) => Some(problem.text()),
             State::Connecting => Some("not connected yet".to_owned()),
         });
-        Health { connected_once, error }
+        Health { connected_once, error, ..Health::default() }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -270,7 +270,7 @@ impl Queue for DiskQueue {
     }
 
     fn health(&self) -> Health {
-        Health { connected_once: true, error: self.shared.store.broken() }
+        Health { connected_once: true, error: self.shared.store.broken(), ..Health::default() }
     }
 
     fn waits(&self) -> Option<&dyn Waits> {

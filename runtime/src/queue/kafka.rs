@@ -206,7 +206,7 @@ impl Queue for KafkaQueue {
     }
 
     fn health(&self) -> Health {
-        Health { connected_once: self.shared.connected_once(), error: self.shared.problem() }
+        Health { connected_once: self.shared.connected_once(), error: self.shared.problem(), ..Health::default() }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -183,7 +183,7 @@ impl Queue for RedisQueue {
     fn health(&self) -> Health {
         let connected_once = self.shared.connected_once.load(Ordering::Relaxed);
         let away = self.shared.redis.problem().map(|problem| problem.to_string());
-        Health { connected_once, error: away.or_else(|| lock(&self.shared.trouble).clone()) }
+        Health { connected_once, error: away.or_else(|| lock(&self.shared.trouble).clone()), ..Health::default() }
     }
 
     fn waits(&self) -> Option<&dyn Waits> {

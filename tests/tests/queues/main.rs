@@ -104,6 +104,7 @@ async fn opened(url: &str, store: Option<Arc<Store>>) -> Result<Arc<dyn Queue>, 
     let opening = Opening {
         name: "orders".to_owned(),
         kind: "com.example.raw".to_owned(),
+        key: None,
         map: None,
         max_size_bytes: 0,
         process: fresh(),

@@ -42,6 +42,7 @@ async fn opened_with(url: &str, process: &str, store: Option<Arc<Store>>) -> Res
         process: process.to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        key: None,
         map: None,
         store,
     };

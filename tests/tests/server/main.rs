@@ -19,6 +19,7 @@ mod duplicates;
 mod examples;
 mod fallback;
 mod filters;
+mod held;
 mod keyvalue;
 mod lanes;
 mod leftover;

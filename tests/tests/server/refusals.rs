@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode};
+use weir_tests::brokers::nsq;
 use weir_tests::guests;
 use weir_tests::server::{Ran, Site, read};
 use weir_tests::smtp::SOON;
@@ -148,7 +149,6 @@ fn what_comes_later_is_refused_not_ignored() {
         (format!("[server]\nlisten = \"127.0.0.1:0\"\ntls = {{ cert = \"a\", key = \"b\" }}\n{queue}"), "tls"),
         (format!("[server]\nlisten = \"127.0.0.1:0\"\nstore = \"postgres://h\"\n{queue}"), "store"),
         ("[queue.events]\nurl = \"pulsar://h/events\"\n".to_owned(), "pulsar"),
-        (format!("{queue}key = \"partitionkey\"\n"), "key"),
         (format!("{queue}{it}trial = {{ events = 5 }}\n"), "trial"),
         (format!("{queue}{it}digest = \"sha256:00\"\n"), "digest"),
         (format!("{queue}{it}isolation = {{ reuse = 5 }}\n"), "isolation"),
@@ -173,6 +173,15 @@ fn what_comes_later_is_refused_not_ignored() {
         let ran = site.run(&["serve"]);
         check_refused(&ran, 2, &["not in this version yet", key]);
     }
+}
+
+#[test]
+#[cfg_attr(without_nsq, ignore = "no nsqd on this machine: make tools")]
+fn a_handler_that_may_run_longer_than_its_queue_keeps_an_event_is_refused() {
+    let nsqd = nsq::start("-max-msg-timeout=20s");
+    let site = Site::new(&one_handler(&format!("{}/orders?lease=10s", nsqd.url()), guests::SERVER_LOG, ""));
+    let text = ["handler `it`", "deadline of 30s", "nine tenths of the 20s that queue `events` can keep"];
+    check_refused(&site.run_within(&["serve"], SOON), 2, &text);
 }
 
 #[test]

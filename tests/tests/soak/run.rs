@@ -127,6 +127,7 @@ fn publish(url: &str, count: usize, seed: u64) {
         let opening = Opening {
             name: "events".to_owned(),
             kind: "soak".to_owned(),
+            key: None,
             map: None,
             max_size_bytes: u64::MAX,
             process: "publisher".to_owned(),

@@ -31,6 +31,9 @@ pub struct QueueStatus {
     pub ingress: bool,
     /// Each subscription that the queue knows, and each that the configuration asks for.
     pub subscriptions: Vec<SubscriptionStatus>,
+    /// Messages that found no room here and are lost, since the server's start; not there where the broker keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
     /// What takes publishes while the broker is away; not there for queues without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<FallbackStatus>,
@@ -139,6 +142,7 @@ impl QueueStatus {
             ingress: facts.config.ingress,
             subscriptions: configured.chain(orphans).collect(),
             fallback: None,
+            dropped: None,
         }
     }
 }
@@ -176,6 +180,7 @@ mod tests {
         let config = QueueConfig {
             url: QueueUrl::Disk("/data/events".into()),
             kind: "weir.raw".to_owned(),
+            key: None,
             map: None,
             start: Start::New,
             ingress: true,

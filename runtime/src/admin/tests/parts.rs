@@ -24,6 +24,7 @@ pub(super) fn queue_config(ingress: bool) -> QueueConfig {
     QueueConfig {
         url: QueueUrl::Memory,
         kind: "com.example.raw".to_owned(),
+        key: None,
         map: None,
         start: Start::New,
         ingress,

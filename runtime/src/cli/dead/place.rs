@@ -154,14 +154,15 @@ impl Place {
 impl Opened {
     fn new(config: Config) -> Result<Self, CliError> {
         let mut queues = BTreeMap::new();
+        let store = direct::store(&config)?;
         for (name, queue) in &config.queues {
             // These two keep their dead letters in the store.
             if !matches!(queue.url, QueueUrl::Memory | QueueUrl::Disk(_)) {
-                queues.insert(name.clone(), Direct::open(name, &queue.url, queue.max_size)?);
+                queues.insert(name.clone(), Direct::named(&config, name, queue, store.clone())?);
             }
         }
         let own = queues.iter().map(|(name, direct): (&String, &Direct)| (name.as_str(), direct.queue()));
-        let store: Arc<dyn DeadLetters> = match direct::store(&config)? {
+        let store: Arc<dyn DeadLetters> = match store {
             Some(store) => store,
             None => Arc::new(NoStore),
         };
@@ -181,7 +182,7 @@ impl Opened {
         let direct = match queues.entry(letter.queue.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(vacant) => {
-                vacant.insert(Direct::open(&letter.queue, &config.url, config.max_size).map_err(Failed::Every)?)
+                vacant.insert(Direct::named(&self.config, &letter.queue, config, None).map_err(Failed::Every)?)
             }
         };
         // A handler that no server has run yet has no subscription: what is published before it has one, it would never get.

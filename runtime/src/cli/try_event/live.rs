@@ -37,7 +37,7 @@ fn publish_one(one: &Leaving, server: &ServerArgs, (config, global): (&Config, &
             return Err(CliError::Failed(text));
         }
         Some(Found::Server(client)) => (Sink::server(&one.queue, client), bare(&one.event)),
-        _ => (Sink::direct(&one.queue, Direct::open(&one.queue, &queue.url, queue.max_size)?), Arc::clone(&one.event)),
+        _ => (Sink::direct(&one.queue, Direct::named(config, &one.queue, queue, None)?), Arc::clone(&one.event)),
     };
     sink.publish(&[event], delay).map_err(|stopped| stopped.error)
 }

@@ -35,6 +35,15 @@ fn a_small_configuration_gets_defaults() {
     assert_eq!(good("[queue.m]\nurl = 'memory:'").queues["m"].max_size, 64 << 20);
 }
 
+#[test]
+fn a_key_is_taken_and_told_where_no_broker_has_one() {
+    let config = good("[queue.m]\nurl = 'memory:'\nkey = 'subject'");
+    assert_eq!(config.queues["m"].key.as_deref(), Some("subject"));
+    assert!(config.warnings()[0].starts_with("queue `m` has a `key`, which is written to Kafka only"));
+    #[cfg(feature = "kafka")]
+    assert!(!good("[queue.m]\nurl = 'kafka://h/t'\nkey = 'subject'").warnings().iter().any(|text| text.contains("`key`")));
+}
+
 /// Every key of this version, none with its default.
 const EVERY_KEY: &str = r#"
 [server]

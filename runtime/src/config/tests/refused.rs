@@ -35,7 +35,6 @@ fn keys_of_later_versions() {
     check("[secret.mailgun]\nvalue = 'x'", &["1:2 secret → `secret`: not in this version yet"]);
     check("[server]\ntls = { cert = 'x' }", &["2:1 tls → `tls`: not in this version yet"]);
     check("[server]\nstore = 'postgres://h'", &["2:9 'postgres://h' → `server.store` is not a store of this version"]);
-    check("[queue.q]\nurl = 'memory:'\nkey = 'k'", &["3:1 key → `key`: not in this version yet"]);
     let header = "[handler.other]\ncomponent = 'c'\nqueue = 'events'";
     for key in ["trial", "digest"] {
         let expected = format!("10:1 {key} → `{key}`: not in this version yet");

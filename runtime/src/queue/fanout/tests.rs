@@ -20,6 +20,7 @@ fn opening() -> Opening {
         process: "tests".to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        key: None,
         map: None,
         store: None,
     }

@@ -29,6 +29,7 @@ fn opening(store: Arc<Store>) -> Opening {
         process: "one".to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        key: None,
         map: None,
         store: Some(store),
     }

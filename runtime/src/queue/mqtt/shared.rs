@@ -177,6 +177,6 @@ impl Shared {
         let kept = || subscriptions.iter().filter(|of| of.kept.load(Ordering::Relaxed)).map(|of| &of.link);
         let links = || std::iter::once(&self.link).chain(kept());
         let error = links().find_map(|link| link.check().err()).map(|problem| problem.text().to_owned());
-        Health { connected_once: links().all(|link| link.once()), error }
+        Health { connected_once: links().all(|link| link.once()), error, ..Health::default() }
     }
 }

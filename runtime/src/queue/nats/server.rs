@@ -190,9 +190,9 @@ impl Server {
         (size > bound).then_some(QueueError::TooLarge { size, bound })
     }
 
-    /// How many messages the client has dropped since this was last asked.
-    pub(super) fn take_overflow(&self) -> u64 {
-        self.told.overflow.swap(0, Ordering::Relaxed)
+    /// How many messages the client has dropped.
+    pub(super) fn overflow(&self) -> u64 {
+        self.told.overflow.load(Ordering::Relaxed)
     }
 
     /// The connection answers nothing: it is made anew, long before its pings would tell.

@@ -167,7 +167,7 @@ impl Queue for JetStreamQueue {
     }
 
     fn health(&self) -> Health {
-        Health { connected_once: self.shared.connected_once(), error: self.shared.server.problem() }
+        Health { connected_once: self.shared.connected_once(), error: self.shared.server.problem(), ..Health::default() }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

@@ -11,7 +11,7 @@ mod subscription;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -69,6 +69,16 @@ struct Shared {
     wrapping: Wrapping,
     subscriptions: Mutex<BTreeMap<String, Arc<Subscription>>>,
     closed: CancellationToken,
+    /// Messages for which there was no room here; of these and those that the client dropped, how many were told.
+    no_room: AtomicU64,
+    told: AtomicU64,
+}
+
+impl Shared {
+    /// Messages that found no room, here or in the client.
+    fn dropped(&self) -> u64 {
+        self.no_room.load(Ordering::Relaxed) + self.server.overflow()
+    }
 }
 
 impl SubjectQueue {
@@ -89,6 +99,8 @@ impl SubjectQueue {
             wrapping: Wrapping::of(opening),
             subscriptions: Mutex::default(),
             closed: CancellationToken::new(),
+            no_room: AtomicU64::new(0),
+            told: AtomicU64::new(0),
         });
         Ok(Arc::new(Self { shared, tasks: Mutex::new(JoinSet::new()), published: AtomicBool::new(false) }))
     }
@@ -220,7 +232,8 @@ impl Queue for SubjectQueue {
     }
 
     fn health(&self) -> Health {
-        Health { connected_once: self.shared.server.connected_once(), error: self.shared.server.problem() }
+        let server = &self.shared.server;
+        Health { connected_once: server.connected_once(), error: server.problem(), dropped: Some(self.shared.dropped()) }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, _: Start) -> BoxFuture<'a, Result<(), QueueError>> {

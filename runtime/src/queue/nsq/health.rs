@@ -24,7 +24,7 @@ impl Shared {
         if problem.is_none() {
             self.connected_once.store(true, Ordering::Relaxed);
         }
-        Health { connected_once: self.connected_once.load(Ordering::Relaxed), error: problem }
+        Health { connected_once: self.connected_once.load(Ordering::Relaxed), error: problem, ..Health::default() }
     }
 
     /// Why the queue can't be used: no server is there, or some subscription has none. One of several that is away is no reason.

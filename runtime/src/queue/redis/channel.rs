@@ -94,12 +94,6 @@ impl ChannelQueue {
         }))
     }
 
-    /// Messages that came and for which there was no room.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.listener.dropped.load(Ordering::Relaxed)
-    }
-
     fn check_open(&self) -> Result<(), QueueError> {
         if self.closed.load(Ordering::Relaxed) { Err(QueueError::Closed) } else { Ok(()) }
     }
@@ -175,7 +169,7 @@ impl Queue for ChannelQueue {
     }
 
     fn health(&self) -> Health {
-        let Listener { standing, connected_once, lost, redis, .. } = &*self.listener;
+        let Listener { standing, connected_once, lost, dropped, redis, .. } = &*self.listener;
         let lost = match lost.load(Ordering::Relaxed) {
             0 => String::new(),
             count => format!(" (the {count}. connection that is lost: what is published meanwhile never comes)"),
@@ -186,7 +180,8 @@ impl Queue for ChannelQueue {
             // Only published to.
             Standing::Begun => redis.problem().map(|problem| problem.to_string()),
         };
-        Health { connected_once: connected_once.load(Ordering::Relaxed) || redis.connections() > 0, error }
+        let connected_once = connected_once.load(Ordering::Relaxed) || redis.connections() > 0;
+        Health { connected_once, error, dropped: Some(dropped.load(Ordering::Relaxed)) }
     }
 
     fn subscribe<'a>(&'a self, subscription: &'a str, _start: Start) -> BoxFuture<'a, Result<(), QueueError>> {

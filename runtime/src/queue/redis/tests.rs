@@ -111,6 +111,7 @@ async fn open(url: &str) -> Result<Arc<RedisQueue>, QueueError> {
     let opening = Opening {
         name: "test".to_owned(),
         kind: "com.example.raw".to_owned(),
+        key: None,
         map: None,
         max_size_bytes: 0,
         process: "tests".to_owned(),

@@ -37,18 +37,14 @@ pub(super) struct Held {
     bytes: usize,
     /// For its time.
     later: BTreeMap<(Timestamp, Position), Token>,
-    /// Dropped since it was last said.
-    pub(super) dropped: u64,
 }
 
 impl Held {
-    /// Whether there is room for one more of this size; if not, it is counted as dropped.
+    /// Whether there is room for one more of this size; if not, it is dropped.
     pub(super) fn admit(&mut self, bytes: usize) -> bool {
         let room = self.count < WAITING_MAX.0 && self.bytes + bytes <= WAITING_MAX.1;
         if room {
             self.add(bytes);
-        } else {
-            self.dropped += 1;
         }
         room
     }
@@ -98,10 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_counted() {
+    fn what_does_not_fit_is_not_taken() {
         let mut held = Held::default();
         assert!(held.admit(WAITING_MAX.1 - 1) && !held.admit(2) && held.admit(1));
-        assert_eq!((held.dropped, held.len()), (1, 2));
+        assert_eq!(held.len(), 2);
         let mut held = Held { count: WAITING_MAX.0, ..Held::default() };
         assert!(!held.admit(0));
     }

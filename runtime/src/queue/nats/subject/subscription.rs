@@ -1,6 +1,7 @@
 //! One subscription of a subject: what has come to its queue group here, and how it ends.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -98,11 +99,11 @@ pub(super) async fn read(shared: Arc<Shared>, subscription: Arc<Subscription>, m
             () = subscription.timed.notified() => {}
             () = ended.cancelled() => break,
         }
-        if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) && say_dropped(&shared, &subscription) {
+        if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) && say_dropped(&shared) {
             said = Some(Instant::now());
         }
     }
-    say_dropped(&shared, &subscription);
+    say_dropped(&shared);
     let lost = lock(&subscription.held).len();
     if lost > 0 {
         tracing::warn!(queue = %shared.name, subscription = subscription.name, lost, "events that waited here are lost: core NATS keeps none");
@@ -115,6 +116,7 @@ fn take(shared: &Shared, subscription: &Subscription, message: Message) {
     let first_seen = clock::now();
     let event = message::event(&shared.wrapping, id.to_string(), message.headers.as_ref(), &message.payload, first_seen);
     if !lock(&subscription.held).admit(event.size()) {
+        shared.no_room.fetch_add(1, Ordering::Relaxed);
         return;
     }
     let by = Instant::now() + shared.url.reply_within;
@@ -128,17 +130,11 @@ fn delivery(position: Position, token: &Token) -> Delivery {
 }
 
 /// Says how many were dropped, if any.
-fn say_dropped(shared: &Shared, subscription: &Subscription) -> bool {
-    let here = std::mem::take(&mut lock(&subscription.held).dropped);
-    let dropped = here + shared.server.take_overflow();
-    if dropped > 0 {
-        let (queue, subscription) = (&*shared.name, &*subscription.name);
-        tracing::warn!(
-            queue,
-            subscription,
-            dropped,
-            "events came faster than they are handled: these are lost, core NATS keeps none"
-        );
+fn say_dropped(shared: &Shared) -> bool {
+    let dropped = shared.dropped();
+    let new = dropped.saturating_sub(shared.told.fetch_max(dropped, Ordering::Relaxed));
+    if new > 0 {
+        tracing::warn!(queue = %shared.name, dropped = new, "events came faster than they are handled: these are lost, core NATS keeps none");
     }
-    dropped > 0
+    new > 0
 }

@@ -73,6 +73,7 @@ fn opening() -> Opening {
         process: "tests".to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        key: None,
         map: None,
         store: None,
     }
@@ -123,7 +124,7 @@ async fn a_lost_connection_is_listened_on_again_and_counted() {
     let mut server = RedisServer::start(Keeps::Nothing, &[]);
     let queue = open(&format!("{}?channel=k", server.url(0))).await;
     queue.subscribe("weir-a", Start::New).await.unwrap();
-    assert_eq!(queue.health(), Health { connected_once: true, error: None });
+    assert_eq!(queue.health(), Health { connected_once: true, error: None, dropped: Some(0) });
     server.kill();
     eventually("it is noticed", async || queue.health().error.is_some()).await;
     let error = queue.health().error.unwrap();
@@ -149,7 +150,7 @@ async fn a_server_that_is_away_is_waited_for() {
     queue.subscribe("weir-a", Start::New).await.unwrap();
     assert!(!queue.health().connected_once && queue.health().error.is_some());
     server.start_again();
-    eventually("it listens", async || queue.health() == Health { connected_once: true, error: None }).await;
+    eventually("it listens", async || queue.health() == Health { connected_once: true, error: None, dropped: Some(0) }).await;
     assert_eq!(server.ask(&["PUBLISH", "k", "hello"]), ":1\r\n");
     assert_eq!(data(&pull(&*queue, "weir-a").await), "hello");
     queue.close().await;
@@ -176,10 +177,10 @@ async fn what_there_is_no_room_for_is_counted() {
     for count in 1..=70 {
         assert_eq!(shared().ask(&["PUBLISH", &name, &large]), ":1\r\n");
         // One after the other: a client that is behind by 32 MiB is cut off by the server.
-        let come = async || queue.depth().await.unwrap().events.unwrap() + queue.dropped() == count;
+        let come = async || queue.depth().await.unwrap().events.unwrap() + queue.health().dropped.unwrap() == count;
         eventually("it waits or was dropped", come).await;
     }
-    assert!(queue.dropped() > 0, "there is no room for 70 MiB");
+    assert!(queue.health().dropped > Some(0), "there is no room for 70 MiB");
     queue.close().await;
 }
 

@@ -133,6 +133,7 @@ async fn open(url: &str) -> Result<Arc<dyn Queue>, QueueError> {
         process: "tests".to_owned(),
         group: "weir".to_owned(),
         dead: DeadBounds::default(),
+        key: None,
         map: None,
         store: None,
     };
