@@ -35,7 +35,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 use tokio::task::JoinSet;
 
 use self::link::State;
@@ -81,6 +81,8 @@ pub struct AmqpQueue {
     readers: Mutex<JoinSet<()>>,
     /// Connections, publishing, and what is looked at now and then.
     tasks: Mutex<JoinSet<()>>,
+    /// Held, shared, by settlements: closing waits for those that have begun.
+    settling: RwLock<()>,
     ended: OnceCell<()>,
 }
 
@@ -126,7 +128,13 @@ impl AmqpQueue {
                 }
             }
         }
-        let queue = Self { shared, readers: Mutex::default(), tasks: Mutex::new(tasks), ended: OnceCell::new() };
+        let queue = Self {
+            shared,
+            readers: Mutex::default(),
+            tasks: Mutex::new(tasks),
+            settling: RwLock::default(),
+            ended: OnceCell::new(),
+        };
         if let Some(relay) = &queue.shared.relay {
             relay.reading.store(true, Ordering::Relaxed);
             lock(&queue.readers).spawn(reader::read(Arc::clone(&queue.shared), Arc::clone(relay)));
@@ -146,6 +154,7 @@ impl AmqpQueue {
     }
 
     async fn settle_now(&self, name: &str, batch: &[Settlement]) -> Result<Vec<Position>, QueueError> {
+        let _settling = self.settling.read().await;
         if self.shared.closed.is_cancelled() {
             return Err(QueueError::Closed);
         }
@@ -159,6 +168,7 @@ impl AmqpQueue {
         self.shared.closed.cancel();
         let subscriptions = self.shared.subscriptions();
         let leaving = async {
+            drop(self.settling.write().await);
             let mut left = Ok(());
             for subscription in subscriptions.iter().chain(&self.shared.relay) {
                 if subscription.reading.load(Ordering::Relaxed) {
