@@ -123,7 +123,8 @@ impl Cluster {
         Ok(all)
     }
 
-    fn committed_of_all(&self, group: &str) -> Result<Vec<Committed>, QueueError> {
+    /// What a group has committed of all topics.
+    pub(super) fn committed_of_all(&self, group: &str) -> Result<Vec<Committed>, QueueError> {
         let all = native::of_group(self.probe.client().native_ptr(), group, ANSWER_MAX);
         let mut all = match all {
             Err(error) if client::code(&error) == Some(RDKafkaErrorCode::GroupIdNotFound) => return Ok(Vec::new()),

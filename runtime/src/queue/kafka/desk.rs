@@ -142,8 +142,8 @@ impl Desk {
     /// Takes in what has come; whether pulls are to be woken.
     pub(super) fn take(&mut self, slot: Slot, came: Came, now: Timestamp) -> bool {
         let position = slot.position(came.offset);
-        if self.parts.get(&slot).is_some_and(|part| came.offset < part.window.base()) {
-            // Reading begins at the watermark: so this is another log, of a topic that was made anew.
+        if self.parts.get(&slot).is_some_and(|part| part.is_behind(came.offset)) {
+            // Records come in their order, from the watermark: so this is another log, of a topic that was made anew.
             self.lose(&[slot]);
             self.assign(slot, Window::new(came.offset));
         }

@@ -54,6 +54,8 @@ pub(super) struct Part {
     assigned: u64,
     /// What lies below may have run with an owner that did not say how it ended.
     suspects: i64,
+    /// The lowest offset that reading can come to: what lies below came before.
+    reads: i64,
     /// What lies below may be handed out: a commit says so.
     open: i64,
     /// How many wait for the commit of their start.
@@ -66,15 +68,32 @@ impl Part {
     pub(super) fn new(mut window: Window, assigned: u64) -> Self {
         let (suspects, base) = (window.open(), window.base());
         window.reserve();
-        Self { window, version: 1, committed: 0, assigned, suspects, open: base, starting: 0, leaving: None, waiters: Vec::new() }
+        Self {
+            window,
+            version: 1,
+            committed: 0,
+            assigned,
+            suspects,
+            reads: base,
+            open: base,
+            starting: 0,
+            leaving: None,
+            waiters: Vec::new(),
+        }
     }
 
     pub(super) fn may_take(&self) -> bool {
         self.leaving.is_none() && self.starting == 0 && self.window.next() < self.open && !self.window.is_full()
     }
 
+    /// Whether an offset can't come any more.
+    pub(super) fn is_behind(&self, offset: i64) -> bool {
+        offset < self.reads
+    }
+
     /// An offset has come: whether it is to be done.
     pub(super) fn see(&mut self, offset: i64) -> bool {
+        self.reads = offset + 1;
         let new = self.window.see(offset);
         // What was passed over may have moved the watermark: that is worth no commit of its own.
         if self.window.reserve() {

@@ -243,6 +243,26 @@ fn a_log_that_begins_anew_is_read_from_its_beginning() {
 }
 
 #[test]
+fn what_had_ended_above_is_no_other_log_when_the_watermark_has_passed_it() {
+    let mut before = desk(10..13);
+    out(&mut before);
+    settle(&mut before, 11, Settle::Ack);
+    let left = commit(&mut before).remove(0).1;
+    let mut desk = Desk { wanted: 9, ..Desk::default() };
+    desk.assign(SLOT, left);
+    commit(&mut desk);
+    desk.take(SLOT, came(10), NOW);
+    commit(&mut desk);
+    assert_eq!(out(&mut desk), [10]);
+    settle(&mut desk, 10, Settle::Ack);
+    assert!(!desk.take(SLOT, came(11), NOW));
+    desk.take(SLOT, came(12), NOW);
+    assert_eq!(commit(&mut desk)[0].0, 12);
+    assert_eq!(out(&mut desk), [12]);
+    assert!(desk.take_lapsed().is_empty());
+}
+
+#[test]
 fn copies_that_wait_long_hold_up_nothing_new() {
     let retries = Slot { retry: true, partition: 0 };
     let mut desk = Desk { most: 2, ..desk(10..10) };

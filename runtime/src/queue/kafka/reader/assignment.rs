@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
-use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::Offset;
 
 use super::{Reader, Source, Told};
-use crate::queue::kafka::client::{ANSWER_MAX, failed};
+use crate::queue::QueueError;
 use crate::queue::kafka::desk::Slot;
 use crate::queue::kafka::window::Window;
 
@@ -40,11 +39,15 @@ impl Reader {
         for (topic, partition) in all {
             list.add_partition(topic, *partition);
         }
-        let windows = match self.windows(list.clone()) {
+        let windows = match self.windows(all) {
             Ok(windows) => windows,
+            Err(QueueError::Invalid(text) | QueueError::Unavailable(text)) => {
+                // Somebody may change it while the server runs.
+                self.subscription.fail(QueueError::Unavailable(text));
+                return false;
+            }
             Err(error) => {
-                let what = format!("consumer group `{}`: what was committed", self.subscription.group);
-                self.subscription.fail(failed(&what, &error));
+                self.subscription.fail(error);
                 return false;
             }
         };
@@ -71,19 +74,16 @@ impl Reader {
         true
     }
 
-    fn windows(&self, list: TopicPartitionList) -> KafkaResult<Vec<(String, Slot, Window)>> {
-        let committed = self.consumer.committed_offsets(list, ANSWER_MAX)?;
-        let mut windows = Vec::new();
-        for element in committed.elements() {
-            element.error()?;
-            let window = match element.offset() {
-                Offset::Offset(offset) => Window::read(offset, element.metadata()),
-                // It came after the subscription was made: all of it is new.
-                _ => Window::new(0),
-            };
-            windows.push((element.topic().to_owned(), self.slot(element.topic(), element.partition()), window));
-        }
-        Ok(windows)
+    /// How far each is done. Asked of the group, and not of the consumer: the crate (0.39) panics at metadata of others that is no UTF-8.
+    fn windows(&self, all: &[(String, i32)]) -> Result<Vec<(String, Slot, Window)>, QueueError> {
+        let committed = self.shared.cluster.committed_of_all(&self.subscription.group)?;
+        let window = |(topic, partition): &(String, i32)| {
+            let found = committed.iter().find(|committed| committed.topic == *topic && committed.partition == *partition);
+            // One without came after the subscription was made: all of it is new.
+            let window = found.map_or_else(|| Window::new(0), |found| Window::read(found.offset, &found.metadata));
+            (topic.clone(), self.slot(topic, *partition), window)
+        };
+        Ok(all.iter().map(window).collect())
     }
 
     /// Lets what runs finish, commits and gives the partitions up; whether that is done.
