@@ -161,25 +161,40 @@ fn store(config: Option<&Config>, ends: [&End; 2]) -> Option<Arc<Store>> {
 async fn between(from: End, to: End, (group, handler): (&str, Option<&str>)) -> Result<(Reading, Carried), CliError> {
     let stop = stop()?;
     let (from_name, to_name) = (from.name.clone(), to.name.clone());
+    let store = from.opening.store.clone();
     let source = from.open().await?;
-    let features = source.features();
-    if handler.is_none() && features.at_least_once && features.groups && !features.depth {
+    let depth = source.depth().await.map_err(|error| direct::failure(&from_name, &error))?;
+    let (tells, features) = (depth.events.is_some(), source.features());
+    if handler.is_none() && features.at_least_once && features.groups && !tells {
         return Err(CliError::Wrong(format!(
             "queue `{from_name}` can't tell who reads it (name the handler in whose place it is read: `--handler`)"
         )));
     }
-    let depth = source.depth().await.map_err(|error| direct::failure(&from_name, &error))?;
     let reading = Reading::choose(&from_name, &depth, group, handler).map_err(CliError::Wrong)?;
-    let total = waits(&depth, &reading.subscription);
+    // What the store has of a broker that can't tell is not all that waits.
+    let total = waits(&depth, &reading.subscription).filter(|_| tells);
     let target = to.open().await?;
     let bar = bar(total);
     let carrier = Carrier { from: (&from_name, &*source), to: (&to_name, &*target), reading: &reading, stop: &stop, bar: &bar };
-    let carried = carrier.carry(total).await;
+    let mut carried = carrier.carry(total).await;
+    if let Some(store) = store.filter(|_| total.is_none()) {
+        let counts = store.delayed(&from_name).await.unwrap_or_default().into_iter();
+        let counts = counts.filter(|count| count.subscription.as_ref().is_none_or(|name| *name == reading.subscription));
+        match counts.map(|count| count.events).sum::<u64>() {
+            0 => {}
+            left => carried.stays.push(stays(left, &from_name)),
+        }
+    }
     bar.finish_and_clear();
     // What is still leased goes back.
     source.close().await;
     target.close().await;
     Ok((reading, carried))
+}
+
+/// What is said of events that are not due, and can't be seen before.
+fn stays(left: u64, from: &str) -> String {
+    format!("{left} events wait for their time in `{from}` and stay (run it again when they are due)")
 }
 
 /// How much a subscription has still to end, or would have.

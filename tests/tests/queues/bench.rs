@@ -83,6 +83,9 @@ fn where_nothing_waits_there_is_no_client() {
     ] {
         let ran = bench(&url, &[]);
         assert!(ran.stdout.contains("\nqueue ") && !ran.stdout.contains("\nclient "), "{ran:?}");
-        assert!(ran.stdout.contains(&format!("\n{name}: what nobody reads is not kept, so there is no queue to fill")), "{ran:?}");
+        assert!(
+            ran.stdout.contains(&format!("\n{name}: what nobody reads is not kept, so there is no queue to fill")),
+            "{ran:?}"
+        );
     }
 }

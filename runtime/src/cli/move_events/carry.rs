@@ -246,7 +246,8 @@ impl Carrier<'_> {
     }
 
     async fn left(&self) -> Option<u64> {
-        super::waits(&self.from.1.depth().await.ok()?, &self.reading.subscription)
+        let depth = self.from.1.depth().await.ok().filter(|depth| depth.events.is_some())?;
+        super::waits(&depth, &self.reading.subscription)
     }
 
     /// Nothing came for a while: what is left?
@@ -267,7 +268,7 @@ impl Carrier<'_> {
         }
         let from = self.from.0;
         Ok(match held {
-            0 => Rest::Stays(format!("{left} events wait for their time in `{from}` and stay (run it again when they are due)")),
+            0 => Rest::Stays(super::stays(left, from)),
             held if last.elapsed() < HELD_MAX => Rest::Held(held),
             held => Rest::Stays(format!(
                 "{held} events of `{}` are held by another process and stay in `{from}`",
