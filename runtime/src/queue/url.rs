@@ -142,9 +142,7 @@ impl QueueUrl {
             #[cfg(feature = "kafka")]
             "kafka" | "kafka+ssl" => Ok(Self::Kafka(Box::new(super::kafka::url::TopicUrl::parse(text, base)?))),
             #[cfg(not(feature = "kafka"))]
-            "kafka" | "kafka+ssl" => {
-                Err("this build has no Kafka (build it with the cargo feature `kafka`)".to_owned())
-            }
+            "kafka" | "kafka+ssl" => Err("this build has no Kafka (build it with the cargo feature `kafka`)".to_owned()),
             #[cfg(feature = "amqp")]
             "amqp" | "amqps" => Ok(Self::Amqp(Box::new(super::amqp::url::AmqpUrl::parse(text, base)?))),
             #[cfg(not(feature = "amqp"))]
