@@ -1,6 +1,5 @@
 //! What the guests `command_*` have in common: programs with the event on stdin, built for preview 1 and 2. No part of the library, which
 //! would make handlers of them.
-#![allow(dead_code, reason = "each guest uses some of it")]
 
 use std::io::Read as _;
 

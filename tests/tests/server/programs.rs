@@ -108,7 +108,7 @@ fn check_inspect_and_try_know_commands() {
         assert_eq!((&found["kind"], &found["run"]), (&json!(kind), &json!("command")));
         assert!(site.run(&["inspect", guest]).ending(0).stdout.contains("runs as command\n"));
         site.write("event.json", event("1", &json!({"total": 1.5})).to_string().as_bytes());
-        let tried = site.run(&["try", "it", "event.json"]).ending(0);
+        let tried = site.run(&["try", "event.json"]).ending(0);
         assert!(format!("{}{}", tried.stdout, tried.stderr).contains("\"id\":\"1\""), "{tried:?}");
         for (more, expected) in [
             ("run = \"handler\"", "`run = \"handler\"` is for components that export that"),
