@@ -1,7 +1,7 @@
 //! Commands: programs with the event on stdin, as components and as core modules. What their end comes to, that every limit binds as for
 //! other handlers, and that they have nothing of the world.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
+#![expect(clippy::panic, reason = "what fails here fails the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -52,7 +52,7 @@ impl Entry {
     pub(super) fn find(export: Export, pre: InstancePre<State>) -> Result<Self, String> {
         let mut rows = ROWS.iter().filter(|row| row.export == export);
         let component = pre.component();
-        let found = rows.find_map(|row| Some((row, component.get_export_index(None, &row.name())?)));
+        let found = rows.find_map(|row| Some((row, component.get_export_index(None, row.name())?)));
         let Some((row, interface)) = found else {
             return Err(format!("exports nothing to run as `{}`", export.name()));
         };
