@@ -34,7 +34,8 @@ wasm-target: ## Get the Rust target for handlers
 	@.ci/wasm-target
 
 # A broker that can't be had (NSQ needs Go, Kafka a JDK and Maven, RabbitMQ 4 root) leaves its tests ignored, by name; in CI it is a failure.
-tools: ## Get the servers that the tests talk to: mail, Redis, Mosquitto, NATS, NSQ, Kafka, RabbitMQ
+tools: ## Get what the tests need: a Rust target, and servers (mail, Redis, Mosquitto, NATS, NSQ, Kafka, RabbitMQ)
+	@.ci/wasm-target --tests
 	@tests/servers/get-smtp.sh
 	@tests/servers/get-redis.sh
 	@for broker in mosquitto nats nsq kafka rabbitmq; do \

@@ -1,7 +1,8 @@
 //! Builds the guests of `guests/` and writes `guests.rs`: a constant with the path of each, and for each suite a macro that names them
 //! all, so that a guest without a host test does not compile. Does not run anything.
 //!
-//! A guest is `guests/examples/<suite>_<behaviour>.rs`, or `guests/wat/<suite>_<behaviour>.wat` where Rust can't say it.
+//! A guest is `guests/examples/<suite>_<behaviour>.rs`, or `guests/wat/<suite>_<behaviour>.wat` where Rust can't say it. A program
+//! `command_<behaviour>.rs` is built twice, as a component and, under the name `module_<behaviour>`, as a core module.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -13,10 +14,16 @@ use std::process::Command;
 /// The target that makes components.
 const TARGET: &str = "wasm32-wasip2";
 
+/// The target that makes core modules.
+const MODULES: &str = "wasm32-wasip1";
+
+/// Guests of core modules that are named after others: as built for that target, a handler carries the type of its component.
+const CARRYING: [(&str, &str); 2] = [("load_carries_handler", "outcome_reject"), ("load_carries_import", "load_publish")];
+
 /// What a guest's name may begin with: the test file `tests/sandbox_<suite>.rs` has a test for each of them.
-const SUITES: [&str; 14] = [
+const SUITES: [&str; 16] = [
     "outcome", "event", "limit", "import", "load", "publish", "keyvalue", "batch", "server", "chaos", "soak", "weeks", "case",
-    "http",
+    "http", "command", "module",
 ];
 
 /// The guest with a large first memory.
@@ -100,28 +107,42 @@ fn rust_guests(folder: &Path, out: &Path) -> Result<Guests> {
         return Err(format!("guests/Cargo.toml does not know `examples/{name}.rs`; add to it:\n{lines}"));
     }
     let target = out.join("target");
+    compile(folder, &target, TARGET, &["--examples"])?;
+    let made = target.join(TARGET).join("release/examples");
+    let wasm = |folder: &Path, name: &str| folder.join(name).with_extension("wasm");
+    let mut guests: Guests = names.iter().map(|name| (name.clone(), wasm(&made, name))).collect();
+    if let Some(path) = guests.get_mut(LARGE) {
+        let large = out.join(LARGE).with_extension("wasm");
+        fs::write(&large, enlarge(path)?).map_err(|error| format!("{}: {error}", large.display()))?;
+        *path = large;
+    }
+    let commands = names.iter().filter_map(|name| Some((format!("module_{}", name.strip_prefix("command_")?), name.as_str())));
+    let modules: Vec<(String, &str)> = commands.chain(CARRYING.map(|(name, of)| (name.to_owned(), of))).collect();
+    let examples: Vec<&str> = modules.iter().flat_map(|(_, of)| ["--example", of]).collect();
+    compile(folder, &target, MODULES, &examples)?;
+    let made = target.join(MODULES).join("release/examples");
+    guests.extend(modules.iter().map(|(name, of)| (name.clone(), wasm(&made, of))));
+    Ok(guests)
+}
+
+/// Compiles examples for a target.
+fn compile(folder: &Path, into: &Path, target: &str, examples: &[&str]) -> Result<()> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(folder)
-        .args(["build", "--locked", "--release", "--examples", "--target", TARGET, "--target-dir"])
-        .arg(&target);
+        .args(["build", "--locked", "--release", "--target", target, "--target-dir"])
+        .arg(into)
+        .args(examples);
     // What the outer cargo or clippy says to its own compiler is not for the guests; the repository's .cargo/config.toml is.
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR"] {
         cargo.env_remove(name);
     }
     let built = cargo.output().map_err(|error| format!("guests: cargo does not start: {error}"))?;
     if !built.status.success() {
-        let hint = if has_target() { "" } else { "\nguests: the target is missing: run `rustup target add wasm32-wasip2`" };
+        let hint = if has(target) { "" } else { &*format!("\nguests: the target is missing: run `rustup target add {target}`") };
         return Err(format!("guests: don't compile:\n{}{hint}", String::from_utf8_lossy(&built.stderr)));
     }
-    let made = target.join(TARGET).join("release/examples");
-    let mut guests: Guests = names.into_iter().map(|name| (name.clone(), made.join(name).with_extension("wasm"))).collect();
-    if let Some(path) = guests.get_mut(LARGE) {
-        let large = out.join(LARGE).with_extension("wasm");
-        fs::write(&large, enlarge(path)?).map_err(|error| format!("{}: {error}", large.display()))?;
-        *path = large;
-    }
-    Ok(guests)
+    Ok(())
 }
 
 /// The guest with a larger first memory. The linker can't give it: .cargo/config.toml says one size, and says it last.
@@ -203,9 +224,9 @@ fn names(folder: &Path, ending: &str) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-fn has_target() -> bool {
+fn has(target: &str) -> bool {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
     asked.is_ok_and(|answer| Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir())
 }
 

@@ -1,11 +1,12 @@
-//! The sandbox: gives one event, or a batch, to a fresh instance of a component under every limit, and says what it came to.
+//! The sandbox: gives one event, or a batch, to a fresh instance of a program under every limit, and says what it came to.
 //!
 //! The only module that names wasmtime. It never decides what happens to the event: that is `verdict.rs`.
 
-mod batch;
+mod adapt;
 mod cache;
 mod classify;
 pub mod engine;
+mod exports;
 pub mod floor;
 mod host;
 pub mod imports;
@@ -13,26 +14,25 @@ pub mod inspect;
 mod limits;
 mod load;
 mod log;
+mod programs;
 pub mod redact;
 mod run;
 mod state;
-mod typed;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-pub use self::batch::{Batch, run as run_batch};
 use self::cache::CodeCache;
 use self::engine::Engines;
 pub(crate) use self::load::read_bounded;
 pub use self::load::{LoadError, probe};
 pub use self::log::level;
+use self::programs::Entry;
+pub use self::programs::batch::{Batch, run as run_batch};
 pub use self::run::{Job, Report, run, run_at};
-use self::state::State;
-use crate::config::{Ceilings, Export, Limits, PublishGrant};
+use crate::config::{Ceilings, Limits, PublishGrant};
 use crate::keyvalue::Granted;
 use crate::mail::Mailer;
 use crate::outgoing::Client;
@@ -67,16 +67,12 @@ impl Sandbox {
     }
 }
 
-/// A component, compiled, linked and looked through: what runs, without any handler's limits.
+/// A component or a core module, compiled, linked and looked through: what runs, without any handler's limits.
 #[derive(Clone)]
 pub struct Program {
-    /// `sha256:…` of the component's bytes.
+    /// `sha256:…` of its bytes.
     pub digest: Arc<str>,
-    /// Which of its exports is run.
-    pub export: Export,
-    pre: InstancePre<State>,
-    handle: ComponentExportIndex,
-    self_test: Option<ComponentExportIndex>,
+    entry: Entry,
 }
 
 /// What a handler's runs have in common: one per version of a handler.

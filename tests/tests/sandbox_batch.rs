@@ -194,6 +194,9 @@ fn which_export_runs() {
     use weir_runtime::sandbox::inspect::inspect;
     let inspected = |path: &str| inspect(&std::fs::read(path).unwrap()).unwrap();
     let (batch, single) = (inspected(BATCH_ITEMS), inspected(OUTCOME_DONE));
+    let (command, module) = (inspected(COMMAND_ECHO), inspected(MODULE_ECHO));
+    let mut other = command.clone();
+    other.exports.push("weir:events/handler@0.2.0".to_owned());
     let mut both = single.clone();
     both.exports.extend(batch.exports.clone());
     for (inspection, run, batched, expected) in [
@@ -207,6 +210,16 @@ fn which_export_runs() {
         (&both, None, true, Ok(Export::Batch)),
         (&both, Some(Export::Handler), false, Ok(Export::Handler)),
         (&both, Some(Export::Batch), true, Ok(Export::Batch)),
+        (&command, None, false, Ok(Export::Command)),
+        (&command, Some(Export::Command), false, Ok(Export::Command)),
+        (&command, Some(Export::Handler), false, Err("expected `weir:events/handler@0.1.0`: `run = \"handler\"`")),
+        (&command, None, true, Err("`batch`")),
+        (&module, None, false, Ok(Export::Command)),
+        (&module, Some(Export::Command), false, Ok(Export::Command)),
+        (&module, Some(Export::Batch), true, Err("`run = \"batch\"`")),
+        (&single, Some(Export::Command), false, Err("expected `wasi:cli/run@0.2.0`: `run = \"command\"`")),
+        (&other, None, false, Err("`weir:events/handler@0.2.0`")),
+        (&other, Some(Export::Command), false, Ok(Export::Command)),
     ] {
         match (inspection.run_as(run, batched), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected),

@@ -101,6 +101,14 @@ fn what_was_compiled_is_mapped() {
 }
 
 #[test]
+fn a_core_module_is_mapped_too() {
+    let data = Data::new();
+    assert!(!data.load(MODULE_COUNTER));
+    assert!(data.load(MODULE_COUNTER));
+    assert_eq!(data.files().len(), 1);
+}
+
+#[test]
 fn another_component_has_another_file() {
     let data = Data::filled();
     assert!(!data.load(LOAD_NEWER_PATCH));

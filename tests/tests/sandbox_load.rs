@@ -144,10 +144,15 @@ fn a_precompiled_file() {
     let sandbox = Sandbox::new(&Ceilings::default(), 1, Some(data.path()));
     let (bytes, inspection) = sandbox.read(OUTCOME_TRAP.as_ref()).unwrap();
     sandbox.program(&bytes, &inspection).unwrap();
-    let compiled = fs::read_dir(data.path().join("code")).unwrap().next().expect("kept").unwrap().path();
-    let error = refused(compiled);
-    assert_eq!(error, LoadError::Precompiled);
-    assert!(error.to_string().contains("give the .wasm"), "{error}");
+    let (module, of_module) = sandbox.read(MODULE_ECHO.as_ref()).unwrap();
+    sandbox.program(&module, &of_module).unwrap();
+    let compiled: Vec<_> = fs::read_dir(data.path().join("code")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(compiled.len(), 2);
+    for compiled in compiled {
+        let error = refused(compiled);
+        assert_eq!(error, LoadError::Precompiled);
+        assert!(error.to_string().contains("give the .wasm"), "{error}");
+    }
 }
 
 #[test]
@@ -164,7 +169,7 @@ fn text_and_binary_are_the_same() {
 
 #[test]
 fn load_core_module() {
-    unusable(LOAD_CORE_MODULE, &["core module", "wasm32-wasip2", "weir build"]);
+    unusable(LOAD_CORE_MODULE, &["core module", "exports `memory`, `price-of`", "`_start`", "wasm32-wasip2", "weir build"]);
 }
 
 #[test]
@@ -174,7 +179,55 @@ fn load_no_handler() {
 
 #[test]
 fn load_command() {
-    unusable(LOAD_COMMAND, &["`wasi:cli/run`", "not in this version yet"]);
+    unusable(LOAD_COMMAND, &["`wasi:cli/run`", "without a function `run`"]);
+}
+
+#[test]
+fn load_command_type() {
+    let rig = Rig::new();
+    let error = rig.probe(&rig.load(LOAD_COMMAND_TYPE, &settings()).unwrap()).unwrap_err().to_string();
+    assert!(error.starts_with("exports `run` with another type, expected `run` as in `wasi:cli/run@0.2.0`: "), "{error}");
+}
+
+#[test]
+fn load_command_version() {
+    unusable(LOAD_COMMAND_VERSION, &["`wasi:cli/run@0.3.0`", "0.2.x only"]);
+}
+
+#[test]
+fn load_module_start() {
+    unusable(LOAD_MODULE_START, &["does not fit what Weir offers", "`_start` is no function without parameters and results"]);
+}
+
+#[test]
+fn load_module_imports() {
+    let error = refused(LOAD_MODULE_IMPORTS);
+    let LoadError::Imports(lines) = &error else { panic!("{error:?}") };
+    let [preview0, other] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(preview0, "imports `wasi_unstable#proc_exit`, and Weir has that interface in version wasi_snapshot_preview1 only");
+    assert_eq!(other, "imports `env#abort`, which Weir does not have");
+}
+
+#[test]
+fn load_module_type() {
+    unusable(LOAD_MODULE_TYPE, &["carries a component type"]);
+}
+
+/// A core module that carries the type of a component is that component.
+#[test]
+fn load_carries_handler() {
+    let rig = Rig::new();
+    let (_, inspection) = rig.sandbox.read(LOAD_CARRIES_HANDLER.as_ref()).unwrap();
+    assert!(inspection.adapted && inspection.exports == ["weir:events/handler@0.1.0"], "{inspection:?}");
+    let report = check(LOAD_CARRIES_HANDLER, &settings(), "reject", None);
+    assert_eq!(report.outcome, Outcome::Reject { reason: "no such account".to_owned() });
+}
+
+#[test]
+fn load_carries_import() {
+    let error = refused(LOAD_CARRIES_IMPORT).to_string();
+    assert!(error.contains("`weir:events/publisher@0.1.0`") && error.contains("not granted"), "{error}");
+    check(LOAD_CARRIES_IMPORT, &settings().publish(&["events"]), "done", None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
 use super::output::{CliError, EXIT_WRONG, Global, Output, note};
-use crate::config::{Config, HandlerConfig};
+use crate::config::{Config, Export, HandlerConfig};
 use crate::handler::{LoadProblem, version};
 use crate::keyvalue::Places;
 use crate::mail::Mailer;
@@ -46,7 +46,7 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
     let (mut errors, mut handlers) = (Vec::new(), Vec::new());
     for (name, handler) in &config.handlers {
         match component(&sandbox, config.server.max_event, name, handler) {
-            Ok(inspection) => handlers.push(shown(name, handler, &inspection)),
+            Ok((inspection, run)) => handlers.push(shown(name, handler, (&inspection, run))),
             Err(problem) => {
                 errors.push(error(&config, name, &problem));
                 if !global.json {
@@ -60,7 +60,12 @@ pub fn run(_: &Check, global: &Global) -> Result<ExitCode, CliError> {
     finish(global, &errors, &handlers)
 }
 
-fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerConfig) -> Result<Inspection, LoadProblem> {
+fn component(
+    sandbox: &Sandbox,
+    max_event: u64,
+    name: &str,
+    handler: &HandlerConfig,
+) -> Result<(Inspection, Export), LoadProblem> {
     let problem = |why: LoadError| LoadProblem { file: handler.component.clone(), why };
     let (bytes, inspection) = sandbox.read(&handler.component).map_err(problem)?;
     Sandbox::admit(&inspection, name, &handler.grants).map_err(problem)?;
@@ -87,7 +92,7 @@ fn component(sandbox: &Sandbox, max_event: u64, name: &str, handler: &HandlerCon
         permits: Permits::new(sandbox),
     });
     runtime.block_on(sandbox::probe(&program, &setup)).map_err(problem)?;
-    Ok(inspection)
+    Ok((inspection, export))
 }
 
 fn error(config: &Config, name: &str, problem: &LoadProblem) -> Value {
@@ -105,13 +110,13 @@ fn instances_error(config: &Config, found: u32, least: usize) -> Value {
     json!({ "file": file, "line": null, "key": "server.instances", "found": found.to_string(), "expected": format!("at least {least}") })
 }
 
-fn shown(name: &str, handler: &HandlerConfig, inspection: &Inspection) -> Value {
+fn shown(name: &str, handler: &HandlerConfig, (inspection, run): (&Inspection, Export)) -> Value {
     let imports: Vec<Value> =
         inspection.imports.iter().map(|import| json!({ "name": import.name, "class": import.class.name() })).collect();
     let limits = handler.shown_limits();
     let limits = limits.iter().map(|limit| (limit.name.to_owned(), json!({ "value": limit.value, "from": limit.from.as_str() })));
     let limits: serde_json::Map<String, Value> = limits.collect();
-    json!({ "name": name, "digest": inspection.digest, "limits": limits, "imports": imports })
+    json!({ "name": name, "run": run.name(), "digest": inspection.digest, "limits": limits, "imports": imports })
 }
 
 fn finish(global: &Global, errors: &[Value], handlers: &[Value]) -> Result<ExitCode, CliError> {
@@ -128,7 +133,8 @@ fn human(handlers: &[Value]) -> String {
     for handler in handlers {
         let name = handler["name"].as_str().unwrap_or_default();
         let digest = handler["digest"].as_str().unwrap_or_default();
-        text.push_str(&format!("handler {name}: {digest}\n"));
+        let run = handler["run"].as_str().unwrap_or_default();
+        text.push_str(&format!("handler {name}: {digest}, runs as {run}\n"));
         for (limit, value) in handler["limits"].as_object().into_iter().flatten() {
             let shown = value["value"].as_str().map_or_else(|| value["value"].to_string(), str::to_owned);
             text.push_str(&format!("  {limit:<10} {shown:>12}  {}\n", value["from"].as_str().unwrap_or_default()));

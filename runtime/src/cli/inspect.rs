@@ -52,7 +52,8 @@ fn as_json(found: &Inspection) -> Value {
 }
 
 fn human(file: &Path, found: &Inspection) -> String {
-    let mut text = format!("{}: {}, {} bytes\ndigest {}\n", file.display(), found.kind.name(), found.size, found.digest);
+    let made = if found.adapted { " (made of a core module)" } else { "" };
+    let mut text = format!("{}: {}{made}, {} bytes\ndigest {}\n", file.display(), found.kind.name(), found.size, found.digest);
     match found.run() {
         Ok(run) => text.push_str(&format!("runs as {}\n", run.name())),
         Err(why) => text.push_str(&format!("does not run: {why}\n")),

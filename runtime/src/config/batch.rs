@@ -9,10 +9,10 @@ use super::section::{Section, nearest};
 use super::values::Form;
 use super::{Limits, handlers};
 
-const RUN: Form = Form::new("a way to run", "`\"auto\"`, `\"handler\"` or `\"batch\"`");
+const RUN: Form = Form::new("a way to run", "`\"auto\"`, `\"handler\"`, `\"batch\"` or `\"command\"`");
 
 /// Ways to run that come later (surface.md §1, `run`; DESIGN.md §5).
-const RUN_LATER: [&str; 3] = ["http", "command", "messaging"];
+const RUN_LATER: [&str; 2] = ["http", "messaging"];
 
 /// More than `concurrency` can ever be; a misplaced digit is told.
 const BATCH_MAX: u32 = 10_000;
@@ -27,15 +27,21 @@ pub enum Export {
     Handler,
     /// `weir:events/batch-handler`: several events a call, answered one by one.
     Batch,
+    /// `wasi:cli/run`, or `_start` of a core module: a program with one event on stdin.
+    Command,
 }
 
 impl Export {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Handler, Self::Batch, Self::Command];
+
     /// As `run` has it, in weir.toml and in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Handler => "handler",
             Self::Batch => "batch",
+            Self::Command => "command",
         }
     }
 }
@@ -76,18 +82,18 @@ impl Limits {
 /// `run`; none: whatever the component exports.
 pub(super) fn export(section: &mut Section<'_, '_>) -> Option<Export> {
     let field = section.take("run")?;
+    let named = |name: &str| Export::ALL.into_iter().find(|export| export.name() == name);
     let run = section.reader.parse(&field, &RUN, |text| match text {
         "auto" => Ok(Some(None)),
-        "handler" => Ok(Some(Some(Export::Handler))),
-        "batch" => Ok(Some(Some(Export::Batch))),
+        text if named(text).is_some() => Ok(Some(named(text))),
         later if RUN_LATER.contains(&later) => Ok(None),
-        other => Err(match nearest(other, ["auto", "handler", "batch"].into_iter().chain(RUN_LATER)) {
+        other => Err(match nearest(other, ["auto"].into_iter().chain(Export::ALL.map(Export::name)).chain(RUN_LATER)) {
             Some((nearest, true)) => format!("did you mean `{nearest}`?"),
             _ => String::new(),
         }),
     })?;
     if run.is_none() {
-        handlers::refuse_value(section, &field, "run", "`\"auto\"`, `\"handler\"` or `\"batch\"`");
+        handlers::refuse_value(section, &field, "run", RUN.example);
     }
     run.flatten()
 }
@@ -109,9 +115,9 @@ impl Batch {
             let finding = Finding { key: self.key.key.clone(), message, expected, ..Finding::default() };
             section.reader.report(&self.key.name, finding);
         };
-        if run == Some(Export::Handler) {
+        if let Some(run) = run.filter(|run| *run != Export::Batch) {
             refuse(
-                "`batch` is for batch handlers, and `run = \"handler\"` takes one event a call".to_owned(),
+                format!("`batch` is for batch handlers, and `run = \"{}\"` takes one event a call", run.name()),
                 "no `batch`, or `run = \"batch\"`".to_owned(),
             );
         }

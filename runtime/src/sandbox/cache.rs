@@ -13,13 +13,46 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 use super::engine::{Class, ENGINE_VERSION};
+use super::inspect::Kind;
 
 /// Most files kept; the oldest go first. A handler that is rebuilt all day leaves one a build.
 const FILES_MAX: usize = 512;
+
+/// Code that can be linked.
+pub(super) enum Compiled {
+    Component(Component),
+    Module(Module),
+}
+
+impl Compiled {
+    /// Compiles.
+    pub(super) fn from_binary(engine: &Engine, kind: Kind, bytes: &[u8]) -> wasmtime::Result<Self> {
+        match kind {
+            Kind::Component => Component::from_binary(engine, bytes).map(Self::Component),
+            Kind::Module => Module::from_binary(engine, bytes).map(Self::Module),
+        }
+    }
+
+    fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
+        match self {
+            Self::Component(component) => component.serialize(),
+            Self::Module(module) => module.serialize(),
+        }
+    }
+
+    /// How many linear memories an instance takes, where that is known before there is one.
+    pub(super) fn memories(&self) -> Option<u32> {
+        let needs = match self {
+            Self::Component(component) => component.resources_required(),
+            Self::Module(module) => Some(module.resources_required()),
+        };
+        needs.map(|needs| needs.num_memories)
+    }
+}
 
 /// A trusted folder of compiled code.
 pub(super) struct CodeCache {
@@ -57,7 +90,7 @@ impl CodeCache {
         ours(&found, 0o077)
     }
 
-    /// The name under which a component's code is kept, without its hash.
+    /// The name under which a program's code is kept, without its hash.
     #[expect(clippy::unused_self, reason = "keys belong to a cache")]
     pub(super) fn key(&self, engine: &Engine, class: Class, digest: &str) -> String {
         let mut settings = DefaultHasher::new();
@@ -66,11 +99,11 @@ impl CodeCache {
         format!("{digest}-{class:?}-{:016x}-wasmtime{ENGINE_VERSION}", settings.finish()).to_lowercase()
     }
 
-    /// Maps a component's code; none when it is not there, damaged or not to be trusted.
-    pub(super) fn load(&self, engine: &Engine, key: &str) -> Option<Component> {
+    /// Maps a program's code; none when it is not there, damaged or not to be trusted.
+    pub(super) fn load(&self, engine: &Engine, kind: Kind, key: &str) -> Option<Compiled> {
         let path = self.find(key)?;
-        match self.map(engine, &path) {
-            Ok(component) => Some(component),
+        match self.map(engine, kind, &path) {
+            Ok(compiled) => Some(compiled),
             Err(why) => {
                 tracing::warn!(file = %path.display(), %why, "compiled code is ignored and made again");
                 let _ = fs::remove_file(&path);
@@ -85,7 +118,7 @@ impl CodeCache {
         entries.filter_map(Result::ok).map(|entry| entry.path()).find(name)
     }
 
-    fn map(&self, engine: &Engine, path: &Path) -> Result<Component, String> {
+    fn map(&self, engine: &Engine, kind: Kind, path: &Path) -> Result<Compiled, String> {
         // Through one descriptor from the check to the mapping: what is hashed is what runs.
         // Without waiting: opening a pipe would, for ever.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -103,12 +136,18 @@ impl CodeCache {
         // SAFETY: the file was written by us (folder 0700 and ours, file ours and not writable by others), its hash matches, and it is
         // never changed in place. See the module's documentation for what that trusts.
         #[expect(unsafe_code, reason = "mapping compiled code is what the cache is for")]
-        unsafe { Component::deserialize_file(engine, descriptor) }.map_err(|error| format!("{error:#}"))
+        let mapped = unsafe {
+            match kind {
+                Kind::Component => Component::deserialize_file(engine, descriptor).map(Compiled::Component),
+                Kind::Module => Module::deserialize_file(engine, descriptor).map(Compiled::Module),
+            }
+        };
+        mapped.map_err(|error| format!("{error:#}"))
     }
 
-    /// Keeps a component's code. A failure costs time at the next start and is only said.
-    pub(super) fn store(&self, component: &Component, key: &str) {
-        let kept = component.serialize().map_err(io::Error::other).and_then(|code| self.write(&code, key));
+    /// Keeps a program's code. A failure costs time at the next start and is only said.
+    pub(super) fn store(&self, compiled: &Compiled, key: &str) {
+        let kept = compiled.serialize().map_err(io::Error::other).and_then(|code| self.write(&code, key));
         if let Err(error) = kept {
             tracing::warn!(%error, folder = %self.folder.display(), "compiled code can't be kept");
         }

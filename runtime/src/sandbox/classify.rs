@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     Stack,
     Handles,
     Arguments,
+    /// A program ended itself. Its text is whole: what it wrote last is in it.
+    Exit,
     Other,
 }
 
@@ -73,7 +75,10 @@ pub(crate) fn classify(ending: Ending, notes: Notes, limits: &Limits) -> Outcome
         }
         Ending::Fault { kind, text } => (kind, text),
     };
-    let text = notes.last_words.unwrap_or(text);
+    let text = match kind {
+        Fault::Exit => text,
+        _ => notes.last_words.unwrap_or(text),
+    };
     if let Some(outside) = notes.outside {
         return host(outside, &text, None);
     }
@@ -134,6 +139,9 @@ mod tests {
         check(retry(), outside.clone(), "host", None);
         check(retry(), memory.clone(), "retry", None);
         check(fault(Fault::Other), none(), "trap", None);
+        check(fault(Fault::Exit), none(), "trap", None);
+        check(fault(Fault::Exit), memory.clone(), "memory", Some("tables"));
+        check(fault(Fault::Exit), outside.clone(), "host", None);
         check(fault(Fault::Stack), none(), "trap", Some("stack"));
         check(fault(Fault::Handles), none(), "trap", Some("handles"));
         check(fault(Fault::Arguments), none(), "trap", Some("arguments"));

@@ -11,7 +11,7 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::engine::{Class, config};
-use super::typed::{DeliveryIn, EventIn, Handle};
+use super::programs::typed::{DeliveryIn, EventIn, Handle};
 use crate::config::{Ceilings, Limits};
 use crate::event::Event;
 

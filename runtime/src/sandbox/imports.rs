@@ -70,6 +70,59 @@ const WASI: [&str; 31] = [
     "weir:events/types",
 ];
 
+/// The module of preview 1 of WASI.
+pub(crate) const PREVIEW1: &str = "wasi_snapshot_preview1";
+
+/// What is in it: all of it is linked.
+const PREVIEW1_FUNCTIONS: [&str; 46] = [
+    "args_get",
+    "args_sizes_get",
+    "clock_res_get",
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_advise",
+    "fd_allocate",
+    "fd_close",
+    "fd_datasync",
+    "fd_fdstat_get",
+    "fd_fdstat_set_flags",
+    "fd_fdstat_set_rights",
+    "fd_filestat_get",
+    "fd_filestat_set_size",
+    "fd_filestat_set_times",
+    "fd_pread",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_pwrite",
+    "fd_read",
+    "fd_readdir",
+    "fd_renumber",
+    "fd_seek",
+    "fd_sync",
+    "fd_tell",
+    "fd_write",
+    "path_create_directory",
+    "path_filestat_get",
+    "path_filestat_set_times",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+    "poll_oneoff",
+    "proc_exit",
+    "proc_raise",
+    "random_get",
+    "sched_yield",
+    "sock_accept",
+    "sock_recv",
+    "sock_send",
+    "sock_shutdown",
+];
+
 /// Versions of `wasi:config/store`; pre-releases match by exact string.
 pub(crate) const CONFIG_VERSIONS: [&str; 3] = ["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"];
 
@@ -87,9 +140,13 @@ const EMAIL_LINE: &str = r#"email = { relay = "file:./outbox", from = "NAME <you
 const PUBLISH_LINE: &str = r#"publish = ["QUEUE"]"#;
 const KEYVALUE_LINE: &str = r#"keyvalue = [{ bucket = "NAME" }]"#;
 
-/// The class of an import, by its name with version.
+/// The class of an import, by its name with version; of a core module's, by `module#name`.
 #[must_use]
 pub fn classify(name: &str) -> Class {
+    if let Some((module, function)) = name.split_once('#') {
+        let known = module == PREVIEW1 && PREVIEW1_FUNCTIONS.contains(&function);
+        return if known { Class::Ambient } else { Class::Unknown };
+    }
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
     let capability = |grant, line, here| Class::Capability { grant, line, here };
     match interface {
@@ -110,6 +167,9 @@ pub fn classify(name: &str) -> Class {
 /// What to say about an import that is not known: the versions that are, when only the version differs.
 #[must_use]
 pub fn versions_known(name: &str) -> Option<String> {
+    if name.starts_with("wasi_unstable#") {
+        return Some(PREVIEW1.to_owned());
+    }
     let (interface, _) = name.split_once('@')?;
     match interface {
         "wasi:config/store" => Some(CONFIG_VERSIONS.join(", ")),
@@ -147,6 +207,11 @@ fn is_wasi_02(version: &str) -> bool {
     version.strip_prefix("0.2.").and_then(|patch| patch.parse::<u64>().ok()).is_some_and(|patch| patch <= WASI_PATCH_MAX)
 }
 
+/// As an export every 0.2.x release is served: nothing in it can be newer than what calls it.
+pub(crate) fn is_wasi_02_release(version: &str) -> bool {
+    version.strip_prefix("0.2.").is_some_and(|patch| patch.parse::<u64>().is_ok())
+}
+
 /// By the same rule: every 0.1.x of Weir's own interfaces is served.
 pub(crate) fn is_weir_01(version: &str) -> bool {
     version.strip_prefix("0.1.").is_some_and(|patch| patch.parse::<u64>().is_ok())
@@ -175,6 +240,10 @@ mod tests {
         assert_eq!(class("wasi:keyvalue/watcher@0.2.0-draft2"), "unknown");
         assert_eq!(class("wasi:keyvalue/store@0.2.0"), "unknown");
         assert_eq!(class("acme:thing/other"), "unknown");
+        assert_eq!(class("wasi_snapshot_preview1#fd_write"), "ambient");
+        assert_eq!(class("wasi_snapshot_preview1#fd_fly"), "unknown");
+        assert_eq!(class("wasi_unstable#fd_write"), "unknown");
+        assert_eq!(class("env#memory"), "unknown");
     }
 
     #[test]
@@ -187,6 +256,8 @@ mod tests {
         );
         assert!(error("wasi:keyvalue/store@0.2.0").contains("in version 0.2.0-draft, 0.2.0-draft2 only"));
         assert!(error("acme:thing/other@1.0.0").contains("does not have"));
+        assert!(error("env#memory").contains("does not have"));
+        assert!(error("wasi_unstable#fd_write").contains("in version wasi_snapshot_preview1 only"));
         assert!(error("weir:events/publisher@0.1.0").contains(r#"[handler.mailer.grants]: publish = ["QUEUE"]"#));
         assert!(error("wasi:messaging/producer@0.2.0-draft").contains("not in this version yet"));
     }

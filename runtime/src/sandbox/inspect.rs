@@ -5,7 +5,9 @@
 use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
-use super::imports::{Class, classify, is_weir_01};
+use super::exports::{expected, first, has};
+use super::imports::{Class, classify};
+use super::programs::START;
 use crate::config::Export;
 
 /// Deepest nesting of components and modules that is read; real toolchains stay under four.
@@ -55,10 +57,15 @@ pub struct Inspection {
     pub imports: Vec<Import>,
     /// Bytes of linear memory that its modules begin with, together.
     pub initial_memory: u64,
+    /// Whether a core module carries the type of the component that it is meant to become.
+    pub component_type: bool,
+    /// Whether the component was made of such a module when it was read.
+    pub adapted: bool,
 }
 
-/// Exports that later versions run (DESIGN.md §5).
-const LATER: [&str; 3] = ["wasi:http/incoming-handler", "wasi:cli/run", "wasi:messaging/incoming-handler"];
+/// Most names that an error lists, and bytes of each: a file may have any number of any length.
+const NAMES_SHOWN: usize = 8;
+const NAME_SHOWN: usize = 100;
 
 impl Inspection {
     /// How Weir runs it where weir.toml does not say: by the first of the exports that it knows.
@@ -67,22 +74,23 @@ impl Inspection {
     /// What is missing, and what to build instead.
     pub fn run(&self) -> Result<Export, String> {
         if self.kind == Kind::Module {
-            return Err("this is a core module; this version runs components only (build for the target `wasm32-wasip2`, \
-                 for example with `weir build`)"
-                .to_owned());
+            return self.module();
         }
-        for export in [Export::Handler, Export::Batch] {
-            if self.has(export)? {
-                return Ok(export);
-            }
+        first(&self.exports)?.ok_or_else(|| {
+            let others = "or another one that Weir runs";
+            format!("exports {}, expected `weir:events/handler@0.1.0` (see `weir new`) {others}", self.shown_exports())
+        })
+    }
+
+    fn module(&self) -> Result<Export, String> {
+        if self.exports.iter().any(|name| name == START) {
+            return Ok(Export::Command);
         }
-        let exports = |interface: &str| self.exports.iter().any(|name| name.split('@').next() == Some(interface));
-        if let Some(later) = LATER.iter().find(|interface| exports(interface)) {
-            return Err(format!(
-                "exports `{later}`, which is not in this version yet (known: `weir:events/handler`, `weir:events/batch-handler`)"
-            ));
-        }
-        Err(format!("exports {}, expected `weir:events/handler@0.1.0` (see `weir new`)", self.shown_exports()))
+        Err(format!(
+            "is a core module without a component type that exports {}, expected `{START}`, as commands for `wasm32-wasip1` have it, or a \
+             component (build for the target `wasm32-wasip2`, for example with `weir build`)",
+            self.shown_exports()
+        ))
     }
 
     /// How Weir runs it with `run` and `batch` as weir.toml has them.
@@ -90,45 +98,29 @@ impl Inspection {
     /// # Errors
     /// As [`Inspection::run`], and when it lacks the export that they are for.
     pub fn run_as(&self, run: Option<Export>, batched: bool) -> Result<Export, String> {
-        let found = self.run()?;
         let (wanted, why) = match run {
             Some(wanted) => (wanted, format!("`run = \"{}\"`", wanted.name())),
             None if batched => (Export::Batch, "`batch`".to_owned()),
-            None => return Ok(found),
+            None => return self.run(),
         };
-        if found == wanted || self.has(wanted)? {
+        let found = match self.kind {
+            Kind::Module => self.module()? == wanted,
+            Kind::Component => has(&self.exports, wanted)?,
+        };
+        if found {
             return Ok(wanted);
         }
-        Err(format!(
-            "exports {}, expected `{}@0.1.0`: {why} is for components that export that",
-            self.shown_exports(),
-            interface(wanted)
-        ))
-    }
-
-    fn has(&self, export: Export) -> Result<bool, String> {
-        let interface = interface(export);
-        let mut found = self.exports.iter().filter_map(|name| name.strip_prefix(interface)?.strip_prefix('@')).peekable();
-        if found.peek().is_none() {
-            return Ok(false);
-        }
-        match found.find(|version| !is_weir_01(version)) {
-            None => Ok(true),
-            Some(version) => Err(format!("exports `{interface}@{version}`, and Weir runs that interface in version 0.1.x only")),
-        }
+        Err(format!("exports {}, expected {}: {why} is for components that export that", self.shown_exports(), expected(wanted)))
     }
 
     fn shown_exports(&self) -> String {
-        let found = self.exports.join("`, `");
-        if found.is_empty() { "nothing".to_owned() } else { format!("`{found}`") }
-    }
-}
-
-/// The interface of an export, without its version.
-pub(super) fn interface(export: Export) -> &'static str {
-    match export {
-        Export::Handler => "weir:events/handler",
-        Export::Batch => "weir:events/batch-handler",
+        let cut = |name: &String| format!("`{}`", name.get(..name.floor_char_boundary(NAME_SHOWN)).unwrap_or_default());
+        let shown: Vec<_> = self.exports.iter().take(NAMES_SHOWN).map(cut).collect();
+        match self.exports.len() {
+            0 => "nothing".to_owned(),
+            many if many > NAMES_SHOWN => format!("{} and {} more", shown.join(", "), many - NAMES_SHOWN),
+            _ => shown.join(", "),
+        }
     }
 }
 
@@ -150,6 +142,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, String> {
         exports: Vec::new(),
         imports: Vec::new(),
         initial_memory: 0,
+        component_type: false,
+        adapted: false,
     };
     let mut depth = 0;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -196,6 +190,7 @@ fn read(payload: Payload<'_>, depth: &mut usize, found: &mut Inspection) -> Resu
                 found.exports.push(entry?.name.to_owned());
             }
         }
+        Payload::CustomSection(section) if *depth == 0 => found.component_type |= section.name().starts_with("component-type"),
         _ => {}
     }
     Ok(())

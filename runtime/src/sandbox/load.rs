@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
+use super::cache::Compiled;
 use super::engine::{Class, MEMORIES_PER_COMPONENT};
-use super::inspect::{Inspection, inspect, interface};
+use super::inspect::{Inspection, Kind, inspect};
+use super::programs::{Code, Entry, Module, One, START};
 use super::state::Hand;
-use super::{Program, Sandbox, Setup, host, run};
+use super::{Program, Sandbox, Setup, adapt, host, run};
 use crate::config::{Export, Grants};
 
 /// Longest that instantiating as a probe and a self-test may take together, whatever the handler's own deadline.
@@ -47,7 +48,8 @@ pub enum LoadError {
 }
 
 impl Sandbox {
-    /// Reads a component's bytes, binary or text, bounded by `[ceilings] component`.
+    /// Reads a program's bytes, binary or text, bounded by `[ceilings] component`. Of a core module that carries a component type, the
+    /// component is made here.
     ///
     /// # Errors
     /// When the file can't be read, is too large, is compiled code or is no wasm.
@@ -74,7 +76,13 @@ impl Sandbox {
             Err(error) => return Err(LoadError::Unusable(format!("is neither wasm nor its text form: {error}"))),
         };
         let inspection = inspect(&bytes).map_err(LoadError::Unusable)?;
-        Ok((bytes, inspection))
+        if !inspection.component_type || inspection.kind == Kind::Component {
+            return Ok((bytes, inspection));
+        }
+        let command = inspection.exports.iter().any(|name| name == START);
+        let bytes = adapt::component(&bytes, command).map_err(LoadError::Unusable)?;
+        let inspection = inspect(&bytes).map_err(LoadError::Unusable)?;
+        Ok((bytes, Inspection { adapted: true, ..inspection }))
     }
 
     /// Checks what a component imports and exports against what a handler is granted.
@@ -104,39 +112,39 @@ impl Sandbox {
         let unusable = |what: &str, error: wasmtime::Error| LoadError::Unusable(format!("{what}: {error:#}"));
         let class = Class::of(inspection.initial_memory);
         let engine = self.engines.get(class).map_err(|error| unusable("no engine can be made on this machine", error))?;
-        let component = self.compiled(&engine, class, bytes, inspection)?;
-        if component.resources_required().is_some_and(|needs| needs.num_memories > MEMORIES_PER_COMPONENT) {
+        let compiled = self.compiled(&engine, class, bytes, inspection)?;
+        if compiled.memories().is_some_and(|memories| memories > MEMORIES_PER_COMPONENT) {
             return Err(LoadError::Unusable(format!(
                 "needs more than {MEMORIES_PER_COMPONENT} linear memories, which is not in this version yet"
             )));
         }
-        // What is imported was found to be granted (`admit`).
-        let imported = |interface: &str| inspection.imports.iter().any(|import| import.name.split('@').next() == Some(interface));
-        let linker = host::linker(&engine, imported).map_err(|error| unusable("host interfaces", error))?;
-        let pre = linker.instantiate_pre(&component).map_err(|error| unusable("does not fit what Weir offers", error))?;
-        let function = |interface: &str, name: &str| {
-            let instance = component.get_export_index(None, interface)?;
-            component.get_export_index(Some(&instance), name)
+        let not_fitting = |error| unusable("does not fit what Weir offers", error);
+        let entry = match compiled {
+            Compiled::Module(module) => Entry::One(One::Module(Module::link(&engine, &module).map_err(not_fitting)?)),
+            Compiled::Component(component) => {
+                // What is imported was found to be granted (`admit`).
+                let imported =
+                    |interface: &str| inspection.imports.iter().any(|import| import.name.split('@').next() == Some(interface));
+                let linker = host::linker(&engine, imported).map_err(|error| unusable("host interfaces", error))?;
+                let pre = linker.instantiate_pre(&component).map_err(not_fitting)?;
+                Entry::find(export, pre).map_err(LoadError::Unusable)?
+            }
         };
-        let interface = interface(export);
-        let Some(handle) = function(&format!("{interface}@0.1.0"), "handle") else {
-            return Err(LoadError::Unusable(format!("exports `{interface}` without a function `handle`")));
-        };
-        let self_test = function("weir:events/self-test@0.1.0", "run");
-        Ok(Program { digest: Arc::from(inspection.digest.as_str()), export, pre, handle, self_test })
+        Ok(Program { digest: Arc::from(inspection.digest.as_str()), entry })
     }
 
-    fn compiled(&self, engine: &Engine, class: Class, bytes: &[u8], inspection: &Inspection) -> Result<Component, LoadError> {
+    fn compiled(&self, engine: &Engine, class: Class, bytes: &[u8], inspection: &Inspection) -> Result<Compiled, LoadError> {
+        let kind = inspection.kind;
         let key = self.cache.as_ref().map(|cache| (cache, cache.key(engine, class, &inspection.digest)));
-        if let Some(component) = key.as_ref().and_then(|(cache, key)| cache.load(engine, key)) {
-            return Ok(component);
+        if let Some(compiled) = key.as_ref().and_then(|(cache, key)| cache.load(engine, kind, key)) {
+            return Ok(compiled);
         }
-        let component = Component::from_binary(engine, bytes)
+        let compiled = Compiled::from_binary(engine, kind, bytes)
             .map_err(|error| LoadError::Unusable(format!("can't be compiled: {error:#}")))?;
         if let Some((cache, key)) = key {
-            cache.store(&component, &key);
+            cache.store(&compiled, &key);
         }
-        Ok(component)
+        Ok(compiled)
     }
 }
 
@@ -165,12 +173,17 @@ pub async fn probe(program: &Program, setup: &Arc<Setup>) -> Result<(), LoadErro
     let started = async {
         let _permit = setup.permits.acquire().await;
         let mut store = run::store(program, setup, Hand::Nothing, deadline).map_err(unusable)?;
-        let instance = program.pre.instantiate_async(&mut store).await.map_err(unusable)?;
-        run::check_type(&instance, &mut store, program).map_err(|error| {
-            let expected = format!("expected `handle` as in `{}@0.1.0`", interface(program.export));
-            LoadError::Unusable(format!("exports `handle` with another type, {expected}: {error:#}"))
+        let linked = match program.entry.code() {
+            Code::Component(linked) => linked,
+            Code::Module(module) => return module.start(&mut store).await.map(drop).map_err(unusable),
+        };
+        let instance = linked.pre.instantiate_async(&mut store).await.map_err(unusable)?;
+        program.entry.check(&instance, &mut store).map_err(|error| {
+            let (function, interface) = (linked.row.function, linked.row.name());
+            let expected = format!("expected `{function}` as in `{interface}`");
+            LoadError::Unusable(format!("exports `{function}` with another type, {expected}: {error:#}"))
         })?;
-        let Some(self_test) = &program.self_test else { return Ok(()) };
+        let Some(self_test) = &linked.self_test else { return Ok(()) };
         let function = instance.get_typed_func::<(), (Result<(), String>,)>(&mut store, self_test).map_err(unusable)?;
         match function.call_async(&mut store, ()).await {
             Ok((Ok(()),)) => Ok(()),

@@ -14,8 +14,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 /// Most bytes of one write: the size that WASI streams usually offer.
 const WRITE_MAX: usize = 64 * 1024;
 
-/// Bytes of stderr kept apart for the reason of a trap; the whole is in the log.
-const STDERR_KEPT: usize = 16 * 1024;
+/// Bytes at the end of stdout and of stderr that are kept apart, for what the guest says of its end; the whole is in the log.
+const TAIL_KEPT: usize = 16 * 1024;
 
 /// The log of one event, shared by the streams that write it and the run that reads it.
 #[derive(Debug, Clone)]
@@ -24,9 +24,51 @@ pub(crate) struct GuestLog(Arc<Mutex<Text>>);
 #[derive(Debug, Default)]
 struct Text {
     all: Vec<u8>,
-    stderr: Vec<u8>,
+    stdout: Tail,
+    stderr: Tail,
     bound: u64,
     over: bool,
+}
+
+/// By which way a guest writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Stdout,
+    Stderr,
+    /// `wasi:logging`.
+    Logging,
+}
+
+/// The end of what was written.
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    /// Whether its first line is only the end of one.
+    cut: bool,
+}
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        // Only now and then: every write would move all of it.
+        if self.bytes.len() > 2 * TAIL_KEPT {
+            self.bytes.drain(..self.bytes.len() - TAIL_KEPT);
+            self.cut = true;
+        }
+    }
+
+    /// The last line that is not empty; none where its beginning was not kept.
+    fn last_line(&self) -> Option<String> {
+        let text = self.bytes.trim_ascii_end();
+        let begin = text.iter().rposition(|byte| *byte == b'\n');
+        let line = match begin {
+            Some(at) => text.get(at + 1..)?,
+            None if self.cut => return None,
+            None => text,
+        };
+        let line = String::from_utf8_lossy(line).trim().to_owned();
+        (!line.is_empty()).then_some(line)
+    }
 }
 
 /// A write over the limit `output`: it traps, so that a handler that ignores errors is not taken for done.
@@ -45,17 +87,17 @@ impl GuestLog {
     }
 
     /// Appends bytes; what passes the bound is not kept.
-    pub(crate) fn write(&self, bytes: &[u8], stderr: bool) -> Result<(), OverOutput> {
+    pub(crate) fn write(&self, bytes: &[u8], way: Way) -> Result<(), OverOutput> {
         let mut text = self.text();
         if (text.all.len() + bytes.len()) as u64 > text.bound {
             text.over = true;
             return Err(OverOutput);
         }
         text.all.extend_from_slice(bytes);
-        if stderr {
-            text.stderr.extend_from_slice(bytes);
-            let surplus = text.stderr.len().saturating_sub(STDERR_KEPT);
-            text.stderr.drain(..surplus);
+        match way {
+            Way::Stdout => text.stdout.push(bytes),
+            Way::Stderr => text.stderr.push(bytes),
+            Way::Logging => {}
         }
         Ok(())
     }
@@ -83,7 +125,12 @@ impl GuestLog {
 
     /// What the guest says of its own end: from `panicked at` on, or the last line of stderr (sandbox.md §6).
     pub(crate) fn last_words(&self) -> Option<String> {
-        last_words(&String::from_utf8_lossy(&self.text().stderr))
+        last_words(&String::from_utf8_lossy(&self.text().stderr.bytes))
+    }
+
+    /// The last line of stdout that is not empty.
+    pub(crate) fn last_line(&self) -> Option<String> {
+        self.text().stdout.last_line()
     }
 }
 
@@ -118,12 +165,12 @@ pub fn level(line: &str) -> (Level, &str) {
 #[derive(Clone)]
 pub(crate) struct Stream {
     log: GuestLog,
-    stderr: bool,
+    way: Way,
 }
 
 impl Stream {
-    pub(crate) fn new(log: &GuestLog, stderr: bool) -> Self {
-        Self { log: log.clone(), stderr }
+    pub(crate) fn new(log: &GuestLog, way: Way) -> Self {
+        Self { log: log.clone(), way }
     }
 }
 
@@ -150,7 +197,7 @@ impl Pollable for Stream {
 
 impl OutputStream for Stream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.log.write(&bytes, self.stderr).map_err(|over| StreamError::Trap(over.into()))
+        self.log.write(&bytes, self.way).map_err(|over| StreamError::Trap(over.into()))
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -164,7 +211,7 @@ impl OutputStream for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Poll::Ready(self.log.write(bytes, self.stderr).map(|()| bytes.len()).map_err(std::io::Error::other))
+        Poll::Ready(self.log.write(bytes, self.way).map(|()| bytes.len()).map_err(std::io::Error::other))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -199,10 +246,27 @@ mod tests {
     #[test]
     fn what_passes_the_bound_is_refused() {
         let log = GuestLog::new(4);
-        log.write(b"abc", false).unwrap();
-        log.write(b"de", true).unwrap_err();
+        log.write(b"abc", Way::Stdout).unwrap();
+        log.write(b"de", Way::Stderr).unwrap_err();
         log.note("said by the host");
         assert!(log.is_over());
         assert_eq!(log.take(), "abcsaid by the host\n");
+    }
+
+    #[test]
+    fn the_last_line_is_of_stdout_alone_and_whole() {
+        let log = GuestLog::new(1 << 20);
+        log.write(b"first\nlast", Way::Stdout).unwrap();
+        log.write(b" words\n\n", Way::Stdout).unwrap();
+        log.write(b"on stderr\n", Way::Stderr).unwrap();
+        log.write(b"info: logged\n", Way::Logging).unwrap();
+        assert_eq!(log.last_line().unwrap(), "last words");
+        assert_eq!(log.last_words().unwrap(), "on stderr");
+        for _ in 0..100 {
+            log.write(&[b'x'; 1000], Way::Stdout).unwrap();
+        }
+        assert_eq!(log.last_line(), None, "a line without its beginning says nothing");
+        log.write(b"\nend", Way::Stdout).unwrap();
+        assert_eq!(log.last_line().unwrap(), "end");
     }
 }

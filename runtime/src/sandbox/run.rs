@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{Instance, ResourceTableError};
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::classify::{Ending, Fault, Notes, classify};
 use super::engine::TICK;
 use super::host::http::OverResponse;
+use super::programs::{Entry, batch};
 use super::state::{Hand, State};
-use super::typed::{DeliveryIn, EventIn, Handle, HandleBatch, extensions, idempotency_key};
-use super::{Program, Setup, batch};
+use super::{Program, Setup};
 use crate::clock::Timestamp;
-use crate::config::Export;
 use crate::event::Event;
 use crate::outbox::Published;
 use crate::outcome::{Limit, Outcome};
@@ -95,7 +94,7 @@ struct PastDeadline;
 pub(super) fn store(program: &Program, setup: &Arc<Setup>, hand: Hand, deadline: Instant) -> wasmtime::Result<Store<State>> {
     let state = State::new(setup, hand, deadline);
     let fuel = state.limits.fuel;
-    let mut store = Store::new(program.pre.engine(), state);
+    let mut store = Store::new(program.entry.engine(), state);
     store.limiter(|state| &mut state.limiter);
     store.set_fuel(fuel)?;
     store.set_hostcall_fuel(setup.hostcall_bytes());
@@ -121,9 +120,10 @@ pub async fn run(program: &Program, setup: &Arc<Setup>, job: Job<'_>) -> Report 
 
 /// Runs one event with a wall clock that shows this time all through the run; none: what time it is. Limits go by real time either way.
 pub async fn run_at(program: &Program, setup: &Arc<Setup>, job: Job<'_>, clock: Option<Timestamp>) -> Report {
-    if program.export == Export::Batch {
-        return batch::run_at(program, setup, &[job], clock).await.into_one();
-    }
+    let one = match &program.entry {
+        Entry::One(one) => one,
+        Entry::Batch(_) => return batch::run_at(program, setup, &[job], clock).await.into_one(),
+    };
     // One of the instances is the handler's own; sleepers of other handlers can't take it (sandbox.md §4).
     let _permit = setup.permits.acquire().await;
     // Counted from here: what waited for an instance has all its time (events.wit, `time-left`).
@@ -136,7 +136,7 @@ pub async fn run_at(program: &Program, setup: &Arc<Setup>, job: Job<'_>, clock: 
     };
     let state = store.data_mut();
     (state.clock, state.limits.deadline, state.wants_reply) = (clock, limit, job.answer_by.is_some());
-    let called = bounded(deadline, call(program, setup, &job, &mut store)).await;
+    let called = bounded(deadline, one.call(setup, &job, &mut store)).await;
     report(store, called, setup, begun)
 }
 
@@ -154,29 +154,14 @@ pub(super) enum Stopped {
     Called(wasmtime::Error),
 }
 
-/// A fresh instance.
-pub(super) async fn instantiate(program: &Program, store: &mut Store<State>) -> Result<Instance, Stopped> {
-    match program.pre.instantiate_async(store).await {
-        Ok(instance) => Ok(instance),
-        // A guest's start function runs here, under its limits like any other code: what stops it, a host call included, is no fault of
-        // loading. Only errors that come out of the guest's own frames have a backtrace.
-        Err(error)
-            if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<OverResponse>() || error.is::<WasmBacktrace>() =>
-        {
-            Err(Stopped::Called(error))
-        }
-        Err(error) => Err(Stopped::Loading(error)),
+/// Where a run stopped that got no instance. A guest's start function runs then too, under its limits like any other code: what stops it, a
+/// host call included, is no fault of loading. Only errors that come out of the guest's own frames have a backtrace.
+pub(super) fn loading(error: wasmtime::Error) -> Stopped {
+    if error.is::<Trap>() || error.is::<PastDeadline>() || error.is::<OverResponse>() || error.is::<WasmBacktrace>() {
+        Stopped::Called(error)
+    } else {
+        Stopped::Loading(error)
     }
-}
-
-async fn call(program: &Program, setup: &Setup, job: &Job<'_>, store: &mut Store<State>) -> Result<Ending, Stopped> {
-    let instance = instantiate(program, store).await?;
-    let handle: Handle<'_> = instance.get_typed_func(&mut *store, program.handle).map_err(Stopped::Loading)?;
-    let extensions = extensions(job.event);
-    let key = idempotency_key(job.event, &setup.handler);
-    let given = (EventIn::new(job.event, &extensions), DeliveryIn::new(job, setup, &key));
-    let (answer,) = handle.call_async(&mut *store, given).await.map_err(Stopped::Called)?;
-    Ok(answer.into())
 }
 
 /// What a call came to that is answered for as a whole.
@@ -278,17 +263,4 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
         None => format!("<wasm function {}>", frame.func_index()),
     };
     backtrace.frames().iter().map(name).collect()
-}
-
-/// Whether the handler's function has the type of the contract.
-pub(super) fn check_type(instance: &Instance, store: &mut Store<State>, program: &Program) -> wasmtime::Result<()> {
-    match program.export {
-        Export::Handler => {
-            let _: Handle<'_> = instance.get_typed_func(store, program.handle)?;
-        }
-        Export::Batch => {
-            let _: HandleBatch<'_> = instance.get_typed_func(store, program.handle)?;
-        }
-    }
-    Ok(())
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -11,7 +14,7 @@ use super::Setup;
 use super::host::http::{Noted, Requests};
 use super::host::keyvalue::Asked;
 use super::limits::Limiter;
-use super::log::{GuestLog, Stream};
+use super::log::{GuestLog, Stream, Way};
 use crate::clock::{self, Timestamp};
 use crate::config::Limits;
 use crate::event::Event;
@@ -105,6 +108,8 @@ pub(crate) struct State {
     pub(crate) clock: Option<Timestamp>,
     pub(crate) limiter: Limiter,
     pub(crate) log: GuestLog,
+    /// What the guest reads on stdin.
+    pub(crate) stdin: Bytes,
     /// What was published in this run; nothing of it has left.
     pub(crate) outbox: Outbox,
     /// Whether somebody waits for a reply, and what it is: the last one counts.
@@ -127,6 +132,8 @@ pub(crate) struct State {
     table: ResourceTable,
     // Made on first use: many handlers never touch WASI (engine-floor.md: 0.3 µs an event).
     wasi: Option<WasiCtx>,
+    /// In its place for a core module, which has a table of its own.
+    preview1: Option<WasiP1Ctx>,
 }
 
 impl State {
@@ -142,6 +149,7 @@ impl State {
             hand,
             deadline,
             clock: None,
+            stdin: Bytes::new(),
             wants_reply: false,
             reply: None,
             outbox: Outbox::default(),
@@ -153,6 +161,7 @@ impl State {
             denied: Vec::new(),
             table,
             wasi: None,
+            preview1: None,
             http: None,
         }
     }
@@ -165,6 +174,15 @@ impl State {
     /// What the guest holds of the host's.
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    /// What a core module has of WASI.
+    pub(crate) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        self.preview1.get_or_insert_with(|| {
+            let mut preview1 = wasi(&self.log, self.clock, &self.stdin).build_p1();
+            preview1.ctx().table.set_max_capacity(self.setup.limits.handles as usize);
+            preview1
+        })
     }
 
     /// The wall clock that the guest and its effects go by.
@@ -187,12 +205,13 @@ impl HostWallClock for Standing {
 }
 
 /// No folder, no environment, no arguments, no sockets: clocks, random and the log.
-fn wasi(log: &GuestLog, clock: Option<Timestamp>) -> WasiCtx {
+fn wasi(log: &GuestLog, clock: Option<Timestamp>, stdin: &Bytes) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     #[cfg(feature = "test-clock")]
     wasi.wall_clock(TestClock);
-    wasi.stdout(Stream::new(log, false))
-        .stderr(Stream::new(log, true))
+    wasi.stdin(MemoryInputPipe::new(stdin.clone()))
+        .stdout(Stream::new(log, Way::Stdout))
+        .stderr(Stream::new(log, Way::Stderr))
         .max_random_size(RANDOM_MAX)
         // The defaults, written down: what asks for any of it is denied before it comes here (host/sockets.rs).
         .allow_ip_name_lookup(false)
@@ -201,7 +220,7 @@ fn wasi(log: &GuestLog, clock: Option<Timestamp>) -> WasiCtx {
     if let Some(Timestamp(millis)) = clock {
         wasi.wall_clock(Standing(Duration::from_millis(millis)));
     }
-    wasi.build()
+    wasi
 }
 
 /// What a guest of a test build takes for the time.
@@ -228,7 +247,10 @@ fn http() -> WasiHttpCtx {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| wasi(&self.log, self.clock)), table: &mut self.table }
+        WasiCtxView {
+            ctx: self.wasi.get_or_insert_with(|| wasi(&self.log, self.clock, &self.stdin).build()),
+            table: &mut self.table,
+        }
     }
 }
 

@@ -181,7 +181,7 @@ fn check_and_inspect_have_their_fields() {
     check_keys(&checked, "errors handlers");
     assert_eq!(checked["errors"], json!([]));
     let it = &checked["handlers"][0];
-    assert!(it["name"] == "it" && sha256(&it["digest"]), "{it}");
+    assert!(it["name"] == "it" && it["run"] == "handler" && sha256(&it["digest"]), "{it}");
     let limits = &it["limits"];
     assert_eq!(limits["fuel"], json!({"value": 5_000_000, "from": "weir.toml"}));
     assert_eq!(limits["memory"], json!({"value": "8MiB", "from": "--set"}));

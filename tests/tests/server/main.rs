@@ -32,6 +32,7 @@ mod outcomes;
 mod outside;
 mod pauses;
 mod pressure;
+mod programs;
 mod publishing;
 mod refusals;
 mod reload;

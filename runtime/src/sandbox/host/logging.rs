@@ -4,6 +4,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker};
 
 use crate::sandbox::imports::LOGGING_VERSION;
+use crate::sandbox::log::Way;
 use crate::sandbox::state::State;
 
 // Constructed by lifting alone.
@@ -44,6 +45,6 @@ pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     instance.func_wrap("log", |store: StoreContextMut<'_, State>, (level, context, message): (Level, String, String)| {
         let context = if context.is_empty() { context } else { format!("{context}: ") };
         let line = format!("{}: {context}{message}\n", level.name());
-        store.data().log.write(line.as_bytes(), false).map_err(wasmtime::Error::from)
+        store.data().log.write(line.as_bytes(), Way::Logging).map_err(wasmtime::Error::from)
     })
 }

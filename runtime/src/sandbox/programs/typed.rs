@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 
-use super::Setup;
-use super::classify::Ending;
-use super::run::Job;
 use crate::clock::millis;
 use crate::event::Event;
+use crate::sandbox::Setup;
+use crate::sandbox::classify::Ending;
+use crate::sandbox::run::Job;
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
-pub(super) struct EventIn<'a> {
+pub(in crate::sandbox) struct EventIn<'a> {
     id: &'a str,
     source: &'a str,
     #[component(name = "type")]
@@ -28,7 +28,7 @@ pub(super) struct EventIn<'a> {
 
 impl<'a> EventIn<'a> {
     /// Borrows an event; `extensions` are those that the guest is shown.
-    pub(super) fn new(event: &'a Event, extensions: &'a [(&'a str, &'a str)]) -> Self {
+    pub(in crate::sandbox) fn new(event: &'a Event, extensions: &'a [(&'a str, &'a str)]) -> Self {
         Self {
             id: &event.id,
             source: &event.source,
@@ -45,26 +45,26 @@ impl<'a> EventIn<'a> {
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
-pub(super) struct DeliveryIn<'a> {
-    pub(super) handler: &'a str,
-    pub(super) queue: &'a str,
+pub(in crate::sandbox) struct DeliveryIn<'a> {
+    pub(in crate::sandbox) handler: &'a str,
+    pub(in crate::sandbox) queue: &'a str,
     #[component(name = "order-key")]
-    pub(super) order_key: Option<&'a str>,
-    pub(super) attempt: u32,
+    pub(in crate::sandbox) order_key: Option<&'a str>,
+    pub(in crate::sandbox) attempt: u32,
     #[component(name = "attempts-left")]
-    pub(super) attempts_left: u32,
+    pub(in crate::sandbox) attempts_left: u32,
     #[component(name = "first-seen")]
-    pub(super) first_seen: u64,
+    pub(in crate::sandbox) first_seen: u64,
     #[component(name = "time-left")]
-    pub(super) time_left: u64,
+    pub(in crate::sandbox) time_left: u64,
     #[component(name = "idempotency-key")]
-    pub(super) idempotency_key: &'a str,
+    pub(in crate::sandbox) idempotency_key: &'a str,
     #[component(name = "wants-reply")]
-    pub(super) wants_reply: bool,
+    pub(in crate::sandbox) wants_reply: bool,
 }
 
 impl<'a> DeliveryIn<'a> {
-    pub(super) fn new(job: &Job<'a>, setup: &'a Setup, idempotency_key: &'a str) -> Self {
+    pub(in crate::sandbox) fn new(job: &Job<'a>, setup: &'a Setup, idempotency_key: &'a str) -> Self {
         Self {
             handler: &setup.handler,
             queue: job.queue,
@@ -82,21 +82,21 @@ impl<'a> DeliveryIn<'a> {
 /// One event of a batch.
 #[derive(ComponentType, Lower)]
 #[component(record)]
-pub(super) struct ItemIn<'a> {
-    pub(super) event: EventIn<'a>,
-    pub(super) delivery: DeliveryIn<'a>,
+pub(in crate::sandbox) struct ItemIn<'a> {
+    pub(in crate::sandbox) event: EventIn<'a>,
+    pub(in crate::sandbox) delivery: DeliveryIn<'a>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(super) struct RetryOut {
+pub(in crate::sandbox) struct RetryOut {
     reason: String,
     after: Option<u64>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-pub(super) enum FailureOut {
+pub(in crate::sandbox) enum FailureOut {
     #[component(name = "retry")]
     Retry(RetryOut),
     #[component(name = "reject")]
@@ -106,16 +106,16 @@ pub(super) enum FailureOut {
 /// What is said of one event of a batch.
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(super) struct AnswerOut {
-    pub(super) index: u32,
-    pub(super) verdict: Result<(), FailureOut>,
+pub(in crate::sandbox) struct AnswerOut {
+    pub(in crate::sandbox) index: u32,
+    pub(in crate::sandbox) verdict: Result<(), FailureOut>,
 }
 
 /// `weir:events/handler.handle`.
-pub(super) type Handle<'a> = TypedFunc<(EventIn<'a>, DeliveryIn<'a>), (Result<(), FailureOut>,)>;
+pub(in crate::sandbox) type Handle<'a> = TypedFunc<(EventIn<'a>, DeliveryIn<'a>), (Result<(), FailureOut>,)>;
 
 /// `weir:events/batch-handler.handle`.
-pub(super) type HandleBatch<'a> = TypedFunc<(&'a [ItemIn<'a>],), (Result<Vec<AnswerOut>, FailureOut>,)>;
+pub(in crate::sandbox) type HandleBatch<'a> = TypedFunc<(&'a [ItemIn<'a>],), (Result<Vec<AnswerOut>, FailureOut>,)>;
 
 impl From<FailureOut> for Ending {
     fn from(failure: FailureOut) -> Self {
@@ -133,13 +133,13 @@ impl From<Result<(), FailureOut>> for Ending {
 }
 
 /// The extensions that a guest is shown: none of Weir's own.
-pub(super) fn extensions(event: &Event) -> Vec<(&str, &str)> {
+pub(in crate::sandbox) fn extensions(event: &Event) -> Vec<(&str, &str)> {
     let shown = |(name, _): &&(String, String)| !name.starts_with("weir");
     event.extensions.iter().filter(shown).map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// The same over attempts, copies and replays (delivery.md §8): SHA-256 of source, id and handler, each with its length.
-pub(super) fn idempotency_key(event: &Event, handler: &str) -> String {
+pub(in crate::sandbox) fn idempotency_key(event: &Event, handler: &str) -> String {
     let mut hash = Sha256::new();
     for part in [&event.source, &event.id, handler] {
         hash.update((part.len() as u64).to_le_bytes());

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::Store;
+use wasmtime::component::Instance;
 
-use super::classify::{Ending, Fault, Notes, classify};
-use super::run::{Job, Report, Stopped, bounded, instantiate, report, store};
-use super::state::{Hand, Held, State};
 use super::typed::{AnswerOut, DeliveryIn, EventIn, FailureOut, HandleBatch, ItemIn, extensions, idempotency_key};
-use super::{Program, Setup};
+use super::{Entry, Linked};
 use crate::clock::Timestamp;
 use crate::outbox::Published;
 use crate::outcome::Outcome;
+use crate::sandbox::classify::{Ending, Fault, Notes, classify};
+use crate::sandbox::run::{Job, Report, Stopped, bounded, report, store};
+use crate::sandbox::state::{Hand, Held, State};
+use crate::sandbox::{Program, Setup};
 
 /// What a call with several events came to and what it cost.
 #[derive(Debug)]
@@ -36,33 +38,56 @@ impl Batch {
     }
 }
 
+/// `weir:events/batch-handler`.
+#[derive(Clone)]
+pub(in crate::sandbox) struct Handler(pub(super) Linked);
+
+impl Handler {
+    fn function<'a>(&self, instance: &Instance, store: &mut Store<State>) -> wasmtime::Result<HandleBatch<'a>> {
+        instance.get_typed_func(store, self.0.function)
+    }
+
+    pub(super) fn check(&self, instance: &Instance, store: &mut Store<State>) -> wasmtime::Result<()> {
+        self.function(instance, store).map(drop)
+    }
+}
+
 /// Runs events in one call.
 pub async fn run(program: &Program, setup: &Arc<Setup>, jobs: &[Job<'_>]) -> Batch {
     run_at(program, setup, jobs, None).await
 }
 
 /// As [`run`], with a wall clock that shows this time all through the run; none: what time it is.
-pub(super) async fn run_at(program: &Program, setup: &Arc<Setup>, jobs: &[Job<'_>], clock: Option<Timestamp>) -> Batch {
+pub(in crate::sandbox) async fn run_at(
+    program: &Program,
+    setup: &Arc<Setup>,
+    jobs: &[Job<'_>],
+    clock: Option<Timestamp>,
+) -> Batch {
     // One instance, however many events; and all its time, as for one.
     let _permit = setup.permits.acquire().await;
     let begun = Instant::now();
     let deadline = begun + setup.limits.deadline;
+    let Entry::Batch(handler) = &program.entry else {
+        let error = wasmtime::Error::msg("is no batch handler");
+        return Batch { call: Report::not_loaded(&error, begun), items: Vec::new() };
+    };
     let hand = Hand::Batch(jobs.iter().map(|job| Held::new(job.event)).collect());
     let mut store = match store(program, setup, hand, deadline) {
         Ok(store) => store,
         Err(error) => return Batch { call: Report::not_loaded(&error, begun), items: Vec::new() },
     };
     store.data_mut().clock = clock;
-    let called = bounded(deadline, call(program, setup, jobs, &mut store)).await;
+    let called = bounded(deadline, call(handler, setup, jobs, &mut store)).await;
     split(store, called, setup, begun)
 }
 
 /// What a batch handler answers.
 type Answer = Result<Vec<AnswerOut>, FailureOut>;
 
-async fn call(program: &Program, setup: &Setup, jobs: &[Job<'_>], store: &mut Store<State>) -> Result<Answer, Stopped> {
-    let instance = instantiate(program, store).await?;
-    let handle: HandleBatch<'_> = instance.get_typed_func(&mut *store, program.handle).map_err(Stopped::Loading)?;
+async fn call(handler: &Handler, setup: &Setup, jobs: &[Job<'_>], store: &mut Store<State>) -> Result<Answer, Stopped> {
+    let instance = handler.0.instantiate(store).await?;
+    let handle = handler.function(&instance, store).map_err(Stopped::Loading)?;
     let beside: Vec<_> = jobs.iter().map(|job| (extensions(job.event), idempotency_key(job.event, &setup.handler))).collect();
     let items = jobs.iter().zip(&beside).map(|(job, (extensions, key))| ItemIn {
         event: EventIn::new(job.event, extensions),

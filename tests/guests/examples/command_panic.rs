@@ -1,0 +1,4 @@
+//! Panics.
+fn main() {
+    panic!("order has no price");
+}

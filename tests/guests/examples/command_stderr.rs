@@ -1,0 +1,8 @@
+//! Writes to stderr for ever, and does not look at errors.
+use std::io::Write;
+
+fn main() {
+    loop {
+        let _ = std::io::stderr().write_all(b"all work and no play\n");
+    }
+}
