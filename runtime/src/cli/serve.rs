@@ -51,7 +51,9 @@ fn runtime(name: &'static str, builder: &mut Builder) -> Result<Runtime, CliErro
 
 fn start_error(error: StartError) -> CliError {
     match error {
-        StartError::Handlers(_) | StartError::TooMany { .. } | StartError::TooFew { .. } | StartError::Deadline { .. } => CliError::Wrong(error.to_string()),
+        StartError::Handlers(_) | StartError::TooMany { .. } | StartError::TooFew { .. } | StartError::Deadline { .. } => {
+            CliError::Wrong(error.to_string())
+        }
         _ => CliError::Failed(error.to_string()),
     }
 }

@@ -35,7 +35,7 @@ const DEFINITIONS: &str = r#"{
 /// Starts a server; `more` is added to `rabbitmq.conf`. Its URL, `amqp://guest:guest@127.0.0.1:PORT`, lacks vhost and queue.
 #[must_use]
 pub fn start(release: Release, more: &str) -> Server {
-    start_at(release, free_port(), |_| more.to_owned())
+    start_at(release, &[free_port()], |_| more.to_owned())
 }
 
 /// One that takes connections by TLS too, at the port that is answered, from who has a certificate of the authority's: `ca.pem`, `server.pem`
@@ -43,7 +43,7 @@ pub fn start(release: Release, more: &str) -> Server {
 #[must_use]
 pub fn start_tls() -> (Server, u16) {
     let tls = free_port();
-    let server = start_at(Release::Old, free_port(), |folder| {
+    let server = start_at(Release::Old, &[free_port(), tls], |folder| {
         crate::redis::certificates(folder);
         let option = |name: &str, file: &str| format!("ssl_options.{name} = {}\n", folder.join(file).display());
         let files = [option("cacertfile", "ca.pem"), option("certfile", "server.pem"), option("keyfile", "server.key")].concat();
@@ -54,7 +54,9 @@ pub fn start_tls() -> (Server, u16) {
     (server, tls)
 }
 
-fn start_at(release: Release, port: u16, more: impl FnOnce(&Path) -> String) -> Server {
+/// The first port is the one of its URL; it is up when it listens on all of them.
+fn start_at(release: Release, ports: &[u16], more: impl FnOnce(&Path) -> String) -> Server {
+    let port = ports[0];
     let root = match release {
         Release::Old => PathBuf::from("/"),
         Release::New => super::cache().join("rabbitmq-trixie"),
@@ -102,7 +104,7 @@ fn start_at(release: Release, port: u16, more: impl FnOnce(&Path) -> String) -> 
         .env("RUNNING_UNDER_SYSTEMD", "true")
         // One scheduler that does not spin leaves the cores to the tests.
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none");
-    Server::start("amqp://guest:guest@", &[port], server, folder).beside(mapping)
+    Server::start("amqp://guest:guest@", ports, server, folder).beside(mapping)
 }
 
 fn write(folder: &TempDir, name: &str, text: &str) {
