@@ -29,7 +29,12 @@ fn there_and_on(mid: &str, tells: bool) {
     let length = || number(&redis, &["XLEN", "new"]);
     let code = Running::start(&site, &args).signal_when(Signal::KILL, || length() > 0);
     assert!(code == -1 && length() < COUNT, "killed in the middle: {} of {COUNT}", length());
-    let moved = site.run(&args);
+    let mut moved = site.run(&args);
+    // An nsqd counts a moment late what the killed one held: then less than all had waited when the move began.
+    while moved.code == 0 && moved.json()["left"].as_u64().is_some_and(|left| left > LATER as u64) {
+        assert_ne!(moved.json()["moved"], json!(0), "{moved:?}");
+        moved = site.run(&args);
+    }
     assert!(moved.code == 1 && moved.stderr.contains("5 events wait for their time in `mid` and stay"), "{moved:?}");
     let moved = moved.json();
     let left = if tells { json!(LATER) } else { Value::Null };
