@@ -13,6 +13,7 @@
 //! message-id. Left out: order. What is given back comes behind what is new, or before it, as the server's release likes.
 
 mod arrival;
+mod asking;
 mod depth;
 pub(super) mod floor;
 mod link;
