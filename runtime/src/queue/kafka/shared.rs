@@ -15,7 +15,6 @@ use super::making::{Made, find_or_begin, find_or_make};
 use super::publish::Publisher;
 use super::subscription::Subscription;
 use super::url::TopicUrl;
-use super::waker::Waker;
 use crate::queue::wrapping::Wrapping;
 use crate::queue::{Opening, QueueError, Start, not_subscribed};
 
@@ -50,7 +49,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(url: &TopicUrl, opening: &Opening) -> Result<Self, QueueError> {
-        let cluster = Cluster::new(url, &opening.name, &opening.process, Arc::<Waker>::default())?;
+        let cluster = Cluster::new(url, &opening.name, &opening.process, &format!("{}-{}", opening.group, opening.process))?;
         Ok(Self {
             name: opening.name.clone(),
             url: url.clone(),
