@@ -15,7 +15,6 @@ use super::client::{self, ANSWER_MAX, Context, Told, failed, refuses};
 use super::lock;
 use super::native::{self, Committed, Handle};
 use super::url::TopicUrl;
-use super::waker::Waker;
 use crate::clock::Timestamp;
 use crate::queue::QueueError;
 
@@ -35,7 +34,7 @@ const MADE_MESSAGE_BYTES: &str = "16777216";
 pub(super) struct Cluster {
     pub(super) url: TopicUrl,
     process: String,
-    /// A client without a group; of the kind that never makes a topic by asking for it.
+    /// A client that joins no group; of the kind that never makes a topic by asking for it.
     probe: BaseConsumer<Context>,
     context: Context,
     /// Looks at single records; made when one is looked at.
@@ -43,13 +42,15 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Sets a client up; connects to nothing yet.
+    /// Sets a client up; connects to nothing yet. `group` is one that it may read as, and does not join: without one, librdkafka (2.12.1)
+    /// dies of an answer that it asked the wrong broker about a group's commits.
     ///
     /// # Errors
     /// When the settings can't be used: a certificate that can't be read, for example.
-    pub(super) fn new(url: &TopicUrl, queue: &str, process: &str, waker: Arc<Waker>) -> Result<Self, QueueError> {
-        let context = Context::new(queue, waker);
-        let config = client::config(url, process);
+    pub(super) fn new(url: &TopicUrl, queue: &str, process: &str, group: &str) -> Result<Self, QueueError> {
+        let context = Context::new(queue, Arc::default());
+        let mut config = client::config(url, process);
+        config.set("group.id", url.group.as_deref().unwrap_or(group)).set("enable.auto.commit", "false");
         let probe = config.create_with_context(context.clone()).map_err(|error| failed(&format!("`{url}`"), &error))?;
         Ok(Self { url: url.clone(), process: process.to_owned(), probe, context, looking: Mutex::default() })
     }
@@ -100,7 +101,8 @@ impl Cluster {
         while self.context.served() {
             drop(self.probe.poll(Duration::ZERO));
         }
-        self.context.take_problem()
+        // It does nothing with its own group.
+        self.context.take_problem().filter(|(code, _)| *code != RDKafkaErrorCode::GroupAuthorizationFailed)
     }
 
     /// The lowest offset of a partition, and the one after its last.

@@ -24,7 +24,6 @@ use super::message::{self, Record};
 use super::message::KEY;
 use super::publish;
 use super::url::TopicUrl;
-use super::waker::Waker;
 use crate::event::Event;
 use crate::queue::QueueError;
 use crate::queue::floor::Floor;
@@ -58,7 +57,7 @@ pub(in crate::queue) fn open(url: &TopicUrl) -> Result<(TopicUrl, KafkaFloor), Q
     let runtime = made.map_err(|error| QueueError::Unavailable(format!("no runtime could be made: {error}")))?;
     let own = crate::clock::id();
     let process = format!("bench-{own}");
-    let cluster = Cluster::new(url, "bench", &process, Arc::<Waker>::default())?;
+    let cluster = Cluster::new(url, "bench", &process, &process)?;
     let partitions = match (url.partitions, cluster.partitions(&url.topic, ANSWER_MAX)?) {
         (Some(partitions), _) => partitions,
         (None, Some(found)) => u32::try_from(found.len()).unwrap_or(PARTITIONS),

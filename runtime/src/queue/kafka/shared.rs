@@ -16,7 +16,6 @@ use super::message::KEY;
 use super::publish::Publisher;
 use super::subscription::Subscription;
 use super::url::TopicUrl;
-use super::waker::Waker;
 use crate::queue::wrapping::Wrapping;
 use crate::queue::{Opening, QueueError, Start, not_subscribed};
 
@@ -53,7 +52,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(url: &TopicUrl, opening: &Opening) -> Result<Self, QueueError> {
-        let cluster = Cluster::new(url, &opening.name, &opening.process, Arc::<Waker>::default())?;
+        let cluster = Cluster::new(url, &opening.name, &opening.process, &format!("{}-{}", opening.group, opening.process))?;
         Ok(Self {
             name: opening.name.clone(),
             url: url.clone(),
