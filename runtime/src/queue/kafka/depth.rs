@@ -52,8 +52,12 @@ impl Shared {
             *lock(&self.looked) = Some(Instant::now());
         }
         let orphans = lock(&self.orphans).clone();
-        let orphans =
-            orphans.difference(&known).map(|name| Group { name: name.clone(), group: name.clone(), retries: true, ours: BTreeMap::new() });
+        let orphans = orphans.difference(&known).map(|name| Group {
+            name: name.clone(),
+            group: name.clone(),
+            retries: true,
+            ours: BTreeMap::new(),
+        });
         let groups: Vec<Group> = subscriptions.iter().map(|subscription| group(subscription)).chain(orphans).collect();
         self.ask(move |cluster| {
             let log = log(cluster, &cluster.url.topic, &partitions)?;
@@ -91,13 +95,8 @@ fn of_group(cluster: &Cluster, group: &Group, log: &Log, left: &mut usize) -> Re
     if main.is_empty() {
         return Ok(None);
     }
-    let mut depth = SubscriptionDepth {
-        name: group.name.clone(),
-        events: Some(0),
-        oldest: None,
-        in_flight: Some(0),
-        partitions: Vec::new(),
-    };
+    let mut depth =
+        SubscriptionDepth { name: group.name.clone(), events: Some(0), oldest: None, in_flight: Some(0), partitions: Vec::new() };
     add(cluster, &mut depth, (group, false, &cluster.url.topic), (&main, log), left);
     let retries = cluster.url.retry_topic(&group.group);
     // What nobody has read yet counts too.

@@ -6,7 +6,9 @@ use weir_runtime::queue::{QueueError, Settle, Start, Tries};
 use weir_tests::brokers::kafka;
 
 use super::fresh;
-use super::rig::{ONE, SOON, ack, acks, again, event, ids, nothing_comes, opened_as, publish, pull, pull_all, set, subscribed, topic};
+use super::rig::{
+    ONE, SOON, ack, acks, again, event, ids, nothing_comes, opened_as, publish, pull, pull_all, set, subscribed, topic,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use weir_runtime::clock;
 use weir_runtime::queue::{Publish, QueueError, Settle, Start, Tries};
@@ -209,7 +209,13 @@ async fn what_others_write_comes_and_what_we_write_is_by_the_binding() {
     let mut headers: Vec<_> = headers.iter().map(|header| (header.key, String::from_utf8_lossy(header.value.unwrap()))).collect();
     headers.sort();
     let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_ref())).collect();
-    let expected = [("ce_id", "9"), ("ce_partitionkey", "a key"), ("ce_source", "/test"), ("ce_specversion", "1.0"), ("ce_type", "test.event")];
+    let expected = [
+        ("ce_id", "9"),
+        ("ce_partitionkey", "a key"),
+        ("ce_source", "/test"),
+        ("ce_specversion", "1.0"),
+        ("ce_type", "test.event"),
+    ];
     assert_eq!(headers, expected);
 }
 

@@ -31,7 +31,8 @@ async fn users_log_in_and_the_others_are_told_why_not() {
         queue.close().await;
     }
     let wrong = "Authentication (Local: Authentication failure) [check user, password and `sasl=` of the URL]: ";
-    let rights = "TopicAuthorizationFailed (Broker: Topic authorization failed) [the user needs READ, WRITE and DESCRIBE on the topic]";
+    let rights =
+        "TopicAuthorizationFailed (Broker: Topic authorization failed) [the user needs READ, WRITE and DESCRIBE on the topic]";
     let reached = [
         ("ann:wr0ng", "", wrong),
         ("ann:wr0ng", "&sasl=scram-sha-512", wrong),
@@ -42,7 +43,10 @@ async fn users_log_in_and_the_others_are_told_why_not() {
         let error = opened_as(&at(login, &format!("/orders?partitions=1{query}")), &fresh()).await.err();
         let Some(QueueError::Invalid(text)) = &error else { panic!("{login}{query}: {error:?}") };
         eprintln!("{login}{query}: {text}");
-        assert!(text.starts_with(&format!("`kafka://127.0.0.1:{}/orders`: topic `orders`: {says}", server.port())), "{login}{query}: {text}");
+        assert!(
+            text.starts_with(&format!("`kafka://127.0.0.1:{}/orders`: topic `orders`: {says}", server.port())),
+            "{login}{query}: {text}"
+        );
         assert!(!text.contains("s3cret") && !text.contains("wr0ng"), "{login}{query}: {text}");
     }
 }

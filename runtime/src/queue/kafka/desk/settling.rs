@@ -130,7 +130,9 @@ impl Desk {
             return false;
         }
         let holds = |(position, held): (&Position, &Held)| match held.state {
-            State::Starting(version) | State::Settled(version, _) | State::Doubted(version) if version <= planned.version => Some(*position),
+            State::Starting(version) | State::Settled(version, _) | State::Doubted(version) if version <= planned.version => {
+                Some(*position)
+            }
             _ => None,
         };
         let hold: Vec<Position> =
