@@ -86,7 +86,7 @@ pub(super) fn message(event: &Event, id: Uuid, published: Timestamp) -> Message 
         .with_delivery_mode(PERSISTENT)
         .with_message_id(id.to_string().into())
         .with_timestamp(published.0 / 1_000);
-    let properties = match event.extension(CORRELATION).and_then(|id| short(id)) {
+    let properties = match event.extension(CORRELATION).and_then(short) {
         Some(id) => properties.with_correlation_id(id),
         None => properties,
     };

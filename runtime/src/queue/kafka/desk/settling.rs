@@ -120,7 +120,8 @@ impl Desk {
     /// All that is out may not be ours any more: whether somebody is to be told.
     pub(in crate::queue::kafka) fn lapse_all(&mut self) -> bool {
         let out = self.of(&self.slots(), |state| state == State::Out);
-        out.iter().fold(false, |told, position| self.lapse(*position) || told)
+        // All of them, whatever the first says.
+        out.iter().filter(|position| self.lapse(**position)).count() > 0
     }
 
     /// A commit holds; whether pulls are to be woken.
