@@ -18,7 +18,7 @@ use self::apart::Apart;
 use super::{Spot, fresh};
 
 /// Short, so that what a killed process held comes soon; long enough for a busy machine to answer in time.
-const LEASE: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(4);
 
 /// The server that the tests of this process share.
 fn shared() -> &'static Server {
@@ -28,7 +28,7 @@ fn shared() -> &'static Server {
 
 /// The URL of a topic of its own with so many partitions.
 fn topic(server: &Server, partitions: u32) -> String {
-    format!("{}/{}?partitions={partitions}&lease=3s", server.url(), fresh())
+    format!("{}/{}?partitions={partitions}&lease=4s", server.url(), fresh())
 }
 
 /// With one partition, as order is promised within one.
@@ -86,7 +86,7 @@ mod restarts {
     fn adapter(_: u64) -> Box<dyn Place> {
         let server = kafka::start("");
         // Longer than the broker is away: what is held over its restart stays ours.
-        let url = topic(&server, 1).replace("lease=3s", "lease=30s");
+        let url = topic(&server, 1).replace("lease=4s", "lease=30s");
         Apart::new(Spot::new(url).on(server))
     }
 

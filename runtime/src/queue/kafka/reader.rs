@@ -36,6 +36,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// Records taken of one partition before the next has its turn.
 const TURN: usize = 32;
 
+/// Renewals of a lease: often enough that a slow one, and one that failed and is tried again, come before two thirds of it are over.
+const BEATS: u32 = 6;
+
 /// Before a consumer that can't be used any more is made anew.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -138,10 +141,10 @@ impl Reader {
         Ok(())
     }
 
-    /// A commit that the broker takes from us renews the lease: there is one at least every third of it.
+    /// A commit that the broker takes from us renews the lease.
     fn renew(&self) {
         let (age, lease) = (self.subscription.age(), self.shared.url.lease);
-        if age > lease / 3 {
+        if age > lease / BEATS {
             let mut desk = self.subscription.desk();
             if !desk.is_dirty() {
                 desk.touch();

@@ -65,7 +65,7 @@ async fn a_frozen_broker_comes_back() {
 async fn a_broker_may_stop_and_start_in_the_middle() {
     let mut server = kafka::start("");
     // Longer than the broker is away: what is held stays ours.
-    let queue = subscribed(&topic(&server, 2).replace("lease=3s", "lease=30s")).await;
+    let queue = subscribed(&topic(&server, 2).replace("lease=4s", "lease=30s")).await;
     publish(&*queue, &["0", "1", "2", "3"]).await;
     let held = pull_all(&*queue, 2).await;
     let mut missing = set(["0", "1", "2", "3", "4"]);
@@ -94,7 +94,7 @@ async fn a_broker_may_stop_and_start_in_the_middle() {
 #[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
 async fn a_connection_that_falls_silent_is_made_again() {
     let (server, stall) = kafka::start_behind_stall();
-    let url = topic(&server, 1).replace("lease=3s", "lease=30s");
+    let url = topic(&server, 1).replace("lease=4s", "lease=30s");
     let url = url.replace(&format!(":{}/", server.port()), &format!(":{}/", stall.port()));
     let queue = subscribed(&url).await;
     publish(&*queue, &["0", "1"]).await;

@@ -89,7 +89,7 @@ async fn what_runs_goes_on_when_another_process_comes() {
 #[cfg_attr(without_kafka, ignore = "no Kafka on this machine: make tools")]
 async fn a_static_member_finds_its_partitions_again() {
     for protocol in ["classic", "consumer"] {
-        let url = format!("{}&member=static&protocol={protocol}", topic(shared(), 1).replace("lease=3s", "lease=10s"));
+        let url = format!("{}&member=static&protocol={protocol}", topic(shared(), 1).replace("lease=4s", "lease=10s"));
         let name = fresh();
         let one = opened_as(&url, &name).await.unwrap();
         one.subscribe("h", Start::New).await.unwrap();
