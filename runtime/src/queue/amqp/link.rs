@@ -87,11 +87,19 @@ pub(super) struct Link {
     count: AtomicU64,
     /// It was up, with all that belongs to it.
     pub(super) once: AtomicBool,
+    /// It ends because we say so.
+    ended: CancellationToken,
 }
 
 impl Link {
     pub(super) fn new(target: Target) -> Self {
-        Self { target, state: watch::Sender::new(State::Connecting), count: AtomicU64::new(0), once: AtomicBool::new(false) }
+        Self {
+            target,
+            state: watch::Sender::new(State::Connecting),
+            count: AtomicU64::new(0),
+            once: AtomicBool::new(false),
+            ended: CancellationToken::new(),
+        }
     }
 
     /// How it stands.
@@ -155,12 +163,16 @@ impl Link {
                 problem = self.once(maker, &mut failures) => problem,
                 () = ended.cancelled() => break,
             };
+            if self.ended.is_cancelled() {
+                break;
+            }
             if failures == 0 {
-                tracing::warn!(url = %self.target.shown, error = problem.text(), "the connection is lost, connecting again");
+                tracing::warn!(url = %self.target.shown, error = problem.text(), "not connected, trying again");
             }
             self.state.send_replace(State::Down(problem));
             tokio::select! {
                 () = tokio::time::sleep(backoff(failures, fastrand::f64())) => {}
+                () = self.ended.cancelled() => break,
                 () = ended.cancelled() => break,
             }
             failures += 1;
@@ -213,6 +225,7 @@ impl Link {
 
     /// Ends the connection as the end of the process would.
     pub(super) fn cut(&self) {
+        self.ended.cancel();
         if let State::Up(live) = self.state.send_replace(State::Down(Problem::Away(QueueError::Closed.to_string()))) {
             live.cut();
         }
@@ -220,6 +233,7 @@ impl Link {
 
     /// Ends the connection as a client should.
     pub(super) async fn end(&self) {
+        self.ended.cancel();
         if let State::Up(live) = self.state.send_replace(State::Down(Problem::Away(QueueError::Closed.to_string()))) {
             // One that is lost meanwhile has ended as well.
             let _ = live.connection.close(200, "closed".into()).await;
