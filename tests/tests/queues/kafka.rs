@@ -40,7 +40,7 @@ mod conformance {
     use super::*;
 
     fn adapter(_: u64) -> Box<dyn Place> {
-        Apart::new(spot(shared()))
+        Apart::place(spot(shared()))
     }
 
     weir_runtime::conformance_tests!(
@@ -61,7 +61,7 @@ mod new_protocol {
     use weir_runtime::queue::conformance::{block_on, check};
 
     fn adapter(_: u64) -> Box<dyn Place> {
-        Apart::new(Spot::new(format!("{}&protocol=consumer", topic(shared(), 1))))
+        Apart::place(Spot::new(format!("{}&protocol=consumer", topic(shared(), 1))))
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod restarts {
         let server = kafka::start("");
         // Longer than the broker is away: what is held over its restart stays ours.
         let url = topic(&server, 1).replace("lease=4s", "lease=30s");
-        Apart::new(Spot::new(url).on(server))
+        Apart::place(Spot::new(url).on(server))
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! Adapters of brokers through the conformance suite, against real servers, and what is their own.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "what fails here fails the test; measured times are shown"
+)]
 
 mod again;
 mod amqp;

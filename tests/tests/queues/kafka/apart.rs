@@ -19,7 +19,7 @@ pub(super) struct Apart {
 }
 
 impl Apart {
-    pub(super) fn new(spot: Spot) -> Box<dyn Place> {
+    pub(super) fn place(spot: Spot) -> Box<dyn Place> {
         Box::new(Self { spot, prefix: format!("{}-", fresh()) })
     }
 }

@@ -21,14 +21,18 @@ fn desk(offsets: std::ops::Range<i64>) -> Desk {
     let mut desk = Desk { wanted: 100, ..Desk::default() };
     desk.assign(SLOT, Window::new(10));
     commit(&mut desk);
-    offsets.for_each(|offset| drop(desk.take(SLOT, came(offset), NOW)));
+    for offset in offsets {
+        desk.take(SLOT, came(offset), NOW);
+    }
     desk
 }
 
 /// Commits all there is: the offset and the window as a next owner reads it.
 fn commit(desk: &mut Desk) -> Vec<(i64, Window)> {
     let planned = desk.plan();
-    planned.iter().for_each(|planned| drop(desk.committed(planned)));
+    for planned in &planned {
+        desk.committed(planned);
+    }
     planned.iter().map(|planned| (planned.commit.offset, Window::read(planned.commit.offset, &planned.commit.metadata))).collect()
 }
 
@@ -268,14 +272,14 @@ fn copies_that_wait_long_hold_up_nothing_new() {
     let mut desk = Desk { most: 2, ..desk(10..10) };
     desk.assign(retries, Window::new(0));
     commit(&mut desk);
-    let due = Some(NOW.after(Duration::from_secs(600)));
+    let due = NOW.after(Duration::from_secs(600));
     for offset in 0..LONG_MAX as i64 {
         assert!(desk.may_take(retries));
-        desk.take(retries, Came { own: Note { tries: tries(3), due }, ..came(offset) }, NOW);
+        desk.take(retries, Came { own: Note { tries: tries(3), due: Some(due) }, ..came(offset) }, NOW);
         commit(&mut desk);
     }
     assert_eq!((desk.may_take(retries), desk.may_take(SLOT), desk.missing()), (false, true, 2));
-    assert!(desk.get_due(due.unwrap()));
+    assert!(desk.get_due(due));
     let came = desk.hand_out(9);
     assert!(came.len() == 9 && came[0].tries == tries(3) && desk.may_take(retries));
 }
